@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Devices: which character and block devices may be opened, by number and never by name.
+ * file_open runs for every open on the host, so all but device nodes leave it first.
+ */
+static ALWAYS_INLINE struct device_verdict *device_rule(u32 ruleset, u32 block, u32 major,
+							u32 minor)
+{
+	struct device_key key = {
+		.ruleset = ruleset, .block = block, .major = major, .minor = minor,
+	};
+
+	return LOOKUP(devices, &key);
+}
+
+/* The exact minor and the whole major both count: grants of the two add up. */
+static ALWAYS_INLINE void judge_device(struct subject *s, u32 block, u32 major, u32 minor,
+				       struct verdict *verdict)
+{
+	struct device_verdict *found;
+
+	if (denied_outright(s, verdict) || any_allowed(s, SECTION_DEVICES, verdict))
+		return;
+	verdict->reason = REASON_NOT_ALLOWED;
+	found = device_rule(s->ruleset_id, block, major, minor);
+	if (!found || !(found->allow & s->grants))
+		found = device_rule(s->ruleset_id, block, major, ANY_MINOR);
+	if (!found || !(found->allow & s->grants))
+		return;
+	verdict->decision = DECISION_ALLOWED;
+	verdict->reason = REASON_RULE;
+	verdict->rule = found->allow & s->grants & GRANT_BASE ? found->base_rule
+							      : found->grant_rule;
+}
+
+int device_file_open(u64 *ctx)
+{
+	struct file *file = (struct file *)ctx[0];
+	struct inode *inode = file->f_inode;
+	u32 type = inode->i_mode & S_IFMT;
+	struct verdict verdict;
+	struct subject s;
+	u32 number;
+	int result;
+
+#ifndef ATTACH_LSM
+	if (file->f_flags & FMODE_EXEC)
+		keep_path(file);
+#endif
+	if (type != S_IFCHR && type != S_IFBLK)
+		return 0;
+	if (!subject_of_current(&s))
+		return 0;
+	number = inode->i_rdev;
+	judge_device(&s, type == S_IFBLK, number >> 20, number & 0xfffff, &verdict);
+	result = conclude(&s, &verdict);
+	struct event event = {};
+	fill_head(&event, KIND_DEVICE, &s, &verdict);
+	fill_process(&event);
+	event.device.block = type == S_IFBLK;
+	event.device.major = number >> 20;
+	event.device.minor = number & 0xfffff;
+	emit(&event, sizeof(event));
+	return result;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Exec: which programs may start, by path as the task's root shows it, the most specific
+ * rule winning. Judged in bprm_check_security, which the kernel calls for the program and
+ * again for each interpreter of a script; the ELF loader it opens itself is not judged.
+ *
+ * LSM programs may call d_path there. fmod_ret programs may not, but may in file_open,
+ * which sees the same file a moment before; so there the path is kept until the check.
+ */
+static ALWAYS_INLINE struct exec_scratch *read_path(struct file *file)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct exec_scratch *scratch;
+
+	scratch = bpf_task_storage_get(MAP(exec_scratch), task, 0,
+				       BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!scratch)
+		return 0;
+	scratch->length = bpf_d_path(&file->f_path, scratch->path, sizeof(scratch->path));
+	scratch->file = (u64)file;
+	return scratch;
+}
+
+static ALWAYS_INLINE void judge_path(struct subject *s, struct exec_scratch *scratch,
+				     struct verdict *verdict)
+{
+	struct path_verdict *found;
+
+	if (denied_outright(s, verdict))
+		return;
+	if (any_allowed(s, SECTION_EXEC, verdict))
+		return;
+	scratch->event.exec.prefix_bits = 8 * (sizeof(u32) + RULE_PATH_SIZE);
+	scratch->event.exec.ruleset = s->ruleset_id;
+	found = LOOKUP(paths, &scratch->event.exec.prefix_bits);
+	verdict->reason = REASON_NOT_ALLOWED;
+	if (!found)
+		return;
+	verdict->reason = REASON_RULE;
+	verdict->rule = found->base_rule;
+	if (!(found->allow & s->grants))
+		return;
+	verdict->decision = DECISION_ALLOWED;
+	if (!(found->allow & GRANT_BASE))
+		verdict->rule = found->grant_rule;
+}
+
+static ALWAYS_INLINE int deny_exec_blindly(struct subject *s)
+{
+	struct verdict verdict;
+	struct event event = {};
+	int result;
+
+	s->reason = s->reason ?: REASON_NO_STORAGE;
+	denied_outright(s, &verdict);
+	result = conclude(s, &verdict);
+	fill_head(&event, KIND_EXEC, s, &verdict);
+	emit(&event, sizeof(event));
+	return result;
+}
+
+#ifndef ATTACH_LSM
+static ALWAYS_INLINE void keep_path(struct file *file)
+{
+	struct subject s;
+
+	if (subject_of_current(&s))
+		read_path(file);
+}
+#endif
+
+int exec_bprm_check(u64 *ctx)
+{
+	struct linux_binprm *bprm = (struct linux_binprm *)ctx[0];
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = bprm->file;
+	struct exec_scratch *scratch;
+	struct verdict verdict;
+	struct subject s;
+	u32 length;
+	u64 size;
+	int result;
+
+	if (!subject_of_current(&s))
+		return 0;
+#ifdef ATTACH_LSM
+	scratch = read_path(file);
+#else
+	scratch = bpf_task_storage_get(MAP(exec_scratch), task, 0, 0);
+	if (scratch && scratch->file != (u64)file)
+		scratch = 0;
+#endif
+	if (!scratch)
+		return deny_exec_blindly(&s);
+	if (scratch->length < 1 || scratch->length > EVENT_PATH_SIZE)
+		s.reason = s.reason ?: REASON_UNREADABLE;
+	judge_path(&s, scratch, &verdict);
+	result = conclude(&s, &verdict);
+	length = scratch->length;
+	if (length < 1 || length > EVENT_PATH_SIZE) {
+		length = 1;
+		scratch->path[0] = 0;
+	}
+	fill_head(&scratch->event, KIND_EXEC, &s, &verdict);
+	fill_process(&scratch->event);
+	scratch->event.exec.inode = file->f_inode->i_ino;
+	scratch->event.exec.device = file->f_inode->i_sb->s_dev;
+	scratch->event.exec.length = length - 1;
+	size = sizeof(struct event) + length;
+	/* One plain comparison of the value that is used: the verifier needs to see it so. */
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(struct event) + EVENT_PATH_SIZE)
+		size = sizeof(struct event);
+	emit(&scratch->event, size);
+	bpf_task_storage_delete(MAP(exec_scratch), task);
+	return result;
+}

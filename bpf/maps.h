@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Access to maps. The loader makes or reopens every map (enforcer/maps.py has their types
+ * and sizes), so that they outlive a program set, and passes descriptors as MAP_<name>.
+ */
+#define MAP(name) ((void *)bpf_pseudo_fd(1, MAP_##name))
+#define LOOKUP(name, key) bpf_map_lookup_elem(MAP(name), key)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+#define EPERM 1
+#define ENOENT 2
+#define ENOMEM 12
+#define EACCES 13
+#define ECONNREFUSED 111
+#define S_IFMT 00170000
+#define S_IFCHR 0020000
+#define S_IFBLK 0060000
+#define FMODE_EXEC 0x20		/* include/linux/fs.h: set on opens for execution only */
+#define CLONE_THREAD 0x00010000
+#define AF_UNSPEC 0
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_NETLINK 16
+#define AF_ALG 38
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_UDPLITE 136
+#define IPPROTO_MPTCP 262
+
+/* Read a field through a pointer that the verifier does not know. */
+#define READ(pointer, field) ({ \
+	typeof((pointer)->field) value_ = 0; \
+	bpf_probe_read_kernel(&value_, sizeof(value_), &(pointer)->field); \
+	value_; })
+
+static ALWAYS_INLINE struct control *control_of(void)
+{
+	u32 zero = 0;
+
+	return LOOKUP(control, &zero);
+}
+
+static ALWAYS_INLINE void count(u32 kind, u32 decision, u32 reason)
+{
+	u32 index = (kind * DECISION_COUNT + decision) * REASON_COUNT + reason;
+	u64 *counter = LOOKUP(counters, &index);
+
+	if (counter)
+		__sync_fetch_and_add(counter, 1);
+}

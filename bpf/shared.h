@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel programs and user space share: numbers, map layouts, event layout.
+ * enforcer/abi.py mirrors this file; tests/unit/bpf/test_layouts.py compares every
+ * name, size and offset, so a change on one side only fails there.
+ *
+ * Zero means inactive everywhere: a zero-filled map covers nothing and denies nothing.
+ *
+ * Matching, with examples
+ *   scopes        a cgroup id is looked up once; descendants got their own entry when
+ *                 they were made (cgroup_mkdir), so no ancestor walk is needed.
+ *   paths         longest prefix wins. "/usr/" + more bytes is the rule /usr/<anything>;
+ *                 "/usr/bin/ssh\0", its NUL included, is that one file.
+ *   destinations  addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d. The longest prefix
+ *                 carries the port ranges of every shorter one that contains it.
+ *   grants        bit 0 is the base, which every task of a workload has; bit n is the
+ *                 policy's n-th grant. A rule holds for a task if they share a bit.
+ */
+#ifndef LICTOR_SHARED_H
+#define LICTOR_SHARED_H
+
+#define LAYOUT_VERSION 1
+#define EVENT_VERSION 1
+
+#define MAX_POLICIES 256	/* policy slots; slot 0 is never given out */
+#define MAX_RULESETS 1024	/* compiled revisions alive at once; 0 is never given out */
+#define MAX_SCOPES 65536	/* covered cgroups */
+#define MAX_WORKLOADS 16384
+#define MAX_DESTINATIONS 65536
+#define MAX_PATHS 65536
+#define MAX_DEVICES 65536
+#define MAX_THREAD_CALLS 16384
+#define MAX_SELECTORS 4096
+#define MAX_PORT_RANGES 32	/* per destination prefix, after merging */
+#define RULE_PATH_SIZE 244	/* longest rule path with its NUL, padded */
+#define EVENT_PATH_SIZE 4608	/* a path of 4,096 bytes and a margin for d_path */
+#define FILTER_WORDS 4096	/* 64 bits each: a first, cheap "surely not covered" */
+#define DENIAL_RING_SIZE (4 << 20)
+#define ACTIVITY_RING_SIZE (16 << 20)
+#define DENIAL_QUOTA (256 << 10)	/* unread bytes one workload may hold of the denial ring */
+#define ANY_MINOR 0xffffffffu
+#define NO_RULE 0xffff
+#define GRANT_BASE 1u
+
+enum event_kind {
+	KIND_CONNECT = 1,	/* connect, explicit or implied by a send */
+	KIND_SEND = 2,		/* datagram to an address, unconnected */
+	KIND_SOCKET = 3,	/* a socket of a family or type that egress rules cannot judge */
+	KIND_EXEC = 4,
+	KIND_DEVICE = 5,
+	KIND_ESCAPE = 6,	/* the task was found outside its workload's cgroup */
+	KIND_FORK = 7,		/* only when denied */
+	KIND_WORKLOAD = 8,	/* a covered workload's cgroup was made */
+	KIND_WORKLOAD_END = 9,	/* it was removed */
+	KIND_COUNT = 10,
+};
+
+enum decision {
+	DECISION_ALLOWED = 0,
+	DECISION_DENIED = 1,
+	DECISION_AUDITED = 2,	/* would have been denied; the policy is in audit mode */
+	DECISION_COUNT = 3,
+};
+
+enum reason {
+	REASON_NONE = 0,
+	REASON_RULE = 1,	/* a rule names it */
+	REASON_ANY = 2,		/* the section is `any` */
+	REASON_LOOPBACK = 3,
+	REASON_NOT_ALLOWED = 4,	/* no rule matches */
+	REASON_PORT = 5,	/* the address is known, the port or protocol is not */
+	REASON_ESCAPED = 6,	/* the task left its workload's cgroup */
+	REASON_NO_POLICY = 7,	/* the policy's revision could not be found */
+	REASON_NO_STORAGE = 8,	/* the kernel had no memory for a tag */
+	REASON_UNREADABLE = 9,	/* address or path could not be read */
+	REASON_FAMILY = 10,	/* address family, type or protocol without rules */
+	REASON_UNARMED = 11,	/* the workload's socket programs are not attached yet */
+	REASON_COUNT = 12,
+};
+
+enum section { SECTION_EGRESS = 0, SECTION_EXEC = 1, SECTION_DEVICES = 2, SECTION_COUNT = 3 };
+enum mode {
+	MODE_AUDIT = 1,
+	MODE_ENFORCE = 2,
+	MODE_RELEASED = 3,	/* the operator removed the policy: its tasks are judged anew */
+};
+
+enum tag_flag {
+	TAG_AFTER = 1,		/* the call has ended; the task outlives it */
+	TAG_ESCAPED = 2,	/* seen outside its workload's cgroup */
+	TAG_CONNECTING = 4,	/* sockets: connect(2) was judged and reported already */
+};
+enum scope_flag {
+	SCOPE_CHILDREN = 1,	/* each direct child is a workload of its own */
+	SCOPE_ARMED = 2,	/* the socket programs are attached to an ancestor or here */
+};
+enum selector_flag {
+	SELECTOR_SELF = 1,	/* the cgroup itself, whole subtree one workload */
+	SELECTOR_CHILDREN = 2,	/* with SELF: children are workloads of their own */
+	SELECTOR_CHILD = 4,	/* a direct child of the named cgroup */
+};
+
+/* control: array of one. */
+struct control {
+	u32 layout;
+	u32 owner;		/* the program set that writes events, see PROGRAM_SET */
+	u64 host_netns;		/* cookie of the host's network namespace */
+	u64 overflow;		/* covered cgroups that found no room in scopes */
+	u32 spare[10];
+};
+
+/* tags: task storage. Its layout is fixed for good, so that an upgrade can reuse it. */
+struct tag {
+	u64 cgroup;		/* where the task was last judged */
+	u64 workload;		/* cgroup id of the workload's root */
+	u64 call;		/* tool call number, 0 for none */
+	u32 policy;		/* slot */
+	u32 grants;
+	u32 flags;		/* enum tag_flag */
+	u32 spare[9];
+};
+
+/* socket_tags: socket storage, cloned on accept. */
+struct socket_tag {
+	u64 workload;
+	u64 call;
+	u64 cgroup;
+	u32 policy;
+	u32 grants;
+	u32 flags;		/* enum tag_flag */
+	u32 spare[5];
+};
+
+/* scopes: cgroup id -> this. Full: the new cgroup is counted and its tasks denied. */
+struct scope {
+	u64 workload;
+	u64 parent;		/* workload of the slice above, 0 if none */
+	u32 policy;
+	u32 grants;		/* for tasks that enter from outside */
+	u32 flags;		/* enum scope_flag */
+	u32 spare;
+};
+
+/* selectors: cgroup path -> this; longest prefix. Full: the policy is refused. */
+struct selector_key {
+	u32 prefix_bits;
+	char path[RULE_PATH_SIZE];
+};
+struct selector {
+	u32 policy;
+	u32 flags;		/* enum selector_flag */
+};
+
+/* policies: slot -> the ruleset in force: the one word that switches a revision. */
+struct policy {
+	u32 ruleset;
+	u32 spare;
+};
+
+/* rulesets: written whole before a policy points to it, never changed while it does. */
+struct ruleset {
+	u32 policy;
+	u32 revision;
+	u32 mode;		/* enum mode; 0 is no ruleset */
+	u32 error;		/* errno that a denial shows */
+	u32 any[SECTION_COUNT];	/* grants for which the section is `any` */
+	u32 loopback;		/* grants that may reach loopback of their own namespace */
+	u16 any_rule[SECTION_COUNT];
+	u16 loopback_rule;
+	u32 spare[6];
+};
+
+/* destinations: LPM over ruleset and address. */
+struct destination_key {
+	u32 prefix_bits;
+	u32 ruleset;
+	u8 address[16];
+};
+struct port_range {
+	u16 low;
+	u16 high;
+	u16 rule;
+	u8 protocol;		/* IPPROTO_*, 0 for any */
+	u8 spare;
+	u32 grants;
+};
+struct destination {
+	u32 count;
+	struct port_range ranges[MAX_PORT_RANGES];
+};
+
+/* paths: LPM over ruleset and path. */
+struct path_key {
+	u32 prefix_bits;
+	u32 ruleset;
+	char path[RULE_PATH_SIZE];
+};
+struct path_verdict {
+	u32 allow;		/* grants whose most specific rule here allows */
+	u16 base_rule;
+	u16 grant_rule;
+};
+
+/* devices: hash. */
+struct device_key {
+	u32 ruleset;
+	u32 block;		/* 1 for a block device */
+	u32 major;
+	u32 minor;		/* or ANY_MINOR */
+};
+struct device_verdict {
+	u32 allow;
+	u16 base_rule;
+	u16 grant_rule;
+};
+
+/* thread_calls: thread id -> the tool call that its next children belong to. */
+struct thread_call {
+	u64 call;
+	u64 start;		/* the thread's start, boot time in ns: ids are reused */
+};
+
+/* workloads: workload id -> counts. attempts = sequence = delivered + suppressed + lost. */
+struct workload {
+	u64 sequence;
+	u64 delivered;
+	u64 suppressed;		/* over the workload's quota of the denial ring */
+	u64 lost_denials;
+	u64 lost_activity;
+	u64 denial_bytes;	/* written to the denial ring, ever; consumed has what was read */
+	u64 spare[2];
+};
+
+/* One event. In an exec event the path and its NUL follow. */
+struct event {
+	u16 version;
+	u8 kind;
+	u8 decision;
+	u8 reason;
+	u8 sequenced;		/* 0: the workload had no room for counts */
+	u16 rule;
+	u64 time;		/* boot time, ns */
+	u64 sequence;
+	u64 workload;
+	u64 cgroup;
+	u64 call;
+	u64 start;		/* process start, boot time in ns; 0 where the hook cannot see it */
+	u32 policy;
+	u32 revision;
+	u32 grants;
+	u32 flags;		/* enum tag_flag */
+	u32 pid;
+	u32 tid;
+	u32 uid;
+	u32 parent;		/* 0 where the hook cannot see it */
+	char comm[16];
+	union {
+		struct {
+			u8 address[16];
+			u16 port;
+			u8 family;
+			u8 type;
+			u16 protocol;
+			u16 spare;
+		} net;
+		struct {
+			u32 block;
+			u32 major;
+			u32 minor;
+			u32 spare[3];
+		} device;
+		struct {
+			u64 inode;
+			u32 device;
+			u32 length;	/* of the path, without its NUL */
+			u32 prefix_bits;	/* this and the next: the start of a path_key */
+			u32 ruleset;
+		} exec;
+	};
+};
+
+/* exec_scratch: task storage for the length of one exec. */
+struct exec_scratch {
+	u64 file;		/* which struct file the path is of */
+	s32 length;		/* with NUL; negative: could not be read */
+	u32 spare;
+	struct event event;	/* path must follow: the event's last 8 bytes begin a path_key */
+	char path[EVENT_PATH_SIZE];
+};
+
+/* One task in the task iterator's output. */
+struct task_record {
+	u32 tid;
+	u32 pid;
+	u64 start;
+	u64 cgroup;
+	struct tag tag;
+};
+
+/* iterator: what the next walk over tasks shall do; one walk at a time (enforcer/tasks.py). */
+enum iterator_operation {
+	ITERATE_LIST = 1,	/* report tagged tasks */
+	ITERATE_RESOLVE = 2,	/* tag every task that is in a covered cgroup, report those */
+	ITERATE_CALL = 3,	/* give `call` to a tagged task, drop its grants, report it */
+	ITERATE_AFTER = 4,	/* end: mark the task if it still holds `call`, report it */
+	ITERATE_FILTER = 5,	/* set the filter's bit of the cgroup id in `call`; no task is touched */
+};
+struct iterator_command {
+	u32 operation;
+	u32 spare;
+	u64 call;
+};
+#endif

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What root may ask of the agent on admin.sock: policies, runs, status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from controlplane.contract.policy import PolicyError, parse_policy, policy_digest
+from enforcer import pins, runs
+from enforcer.calls import parse_begin
+from enforcer.peers import Peer
+from enforcer.server import Connection, Handler
+from enforcer.store import StoredPolicy
+from enforcer.wire import RequestError
+
+if TYPE_CHECKING:
+    from enforcer.agent import Agent
+
+
+class AdminOperations:
+    """One method per operation."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def table(self) -> Mapping[str, Handler]:
+        """Operation name -> handler."""
+        return {
+            "status": self._status,
+            "drain": self._drain,
+            "policy.apply": self._policy_apply,
+            "policy.remove": self._policy_remove,
+            "policy.list": self._policy_list,
+            "policy.show": self._policy_show,
+            "run.prepare": self._run_prepare,
+            "run.begin": self._run_begin,
+            "run.finish": self._run_finish,
+        }
+
+    async def _status(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        agent = self._agent
+        return {
+            "node": agent.settings.node,
+            "pid": os.getpid(),
+            "program_set": pins.owner(agent.maps),
+            "policies": agent.store.names(),
+            "workloads": runs.workload_rows(agent.enforcement, agent.store),
+            "spool_dropped": agent.spool.dropped(),
+            "undecodable": agent.reader.undecodable,
+        }
+
+    async def _drain(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        """Read the rings empty, so that what happened before the request is on disk."""
+        count = 0
+        while read := self._agent.reader.drain():
+            count += read
+        return {"events": count}
+
+    async def _policy_apply(
+        self, connection: Connection, message: dict[str, Any]
+    ) -> dict[str, Any]:
+        source = _text(message, "source")
+        text = message.get("text")
+        if not isinstance(text, (str, bytes)):
+            raise RequestError("invalid", "policy.apply: text: is missing")
+        try:
+            policy = parse_policy(text, source)
+        except PolicyError as error:
+            raise RequestError("invalid_policy", str(error)) from None
+        agent = self._agent
+        applied = agent.enforcement.apply(policy)
+        agent.names.forget_policies()
+        logger.info("policy {} revision {} in force", policy.name, applied.stored.revision)
+        return {
+            "policy": _row(applied.stored),
+            "workloads": applied.workloads,
+            "warnings": list(applied.warnings),
+        }
+
+    async def _policy_remove(
+        self, connection: Connection, message: dict[str, Any]
+    ) -> dict[str, Any]:
+        name = _text(message, "name")
+        self._agent.enforcement.remove(name)
+        self._agent.names.forget_policies()
+        logger.warning("policy {} removed", name)
+        return {"name": name}
+
+    async def _policy_list(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        store = self._agent.store
+        return {"policies": [_row(p) for p in map(store.active, store.names()) if p is not None]}
+
+    async def _policy_show(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        name = _text(message, "name")
+        stored = self._agent.store.active(name)
+        if stored is None:
+            raise RequestError("unknown_policy", f"policy {name}: is not in force")
+        return {"policy": {**_row(stored), "document": stored.policy.to_document()}}
+
+    async def _run_prepare(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        grants = message.get("grants") or []
+        if not isinstance(grants, list) or not all(isinstance(g, str) for g in grants):
+            raise RequestError("invalid", "run.prepare: grants: is not a list of names")
+        agent = self._agent
+        path, workload = agent.runs.prepare(_text(message, "policy"), grants)
+        connection.closing.append(lambda: agent.runs.release(path))
+        agent.names.learn_workload(workload, path)
+        if message.get("episode") is not None:
+            agent.book.bind_episode(workload, _text(message, "episode"))
+        return {"cgroup": path, "workload": workload}
+
+    async def _run_begin(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        # The starter is root outside every workload; the target is its child in the new cgroup.
+        call = self._agent.calls.begin(Peer(connection.peer.pid, 0), parse_begin(message))
+        return {"call": call.number}
+
+    async def _run_finish(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        number = message.get("call")
+        if isinstance(number, int):
+            self._agent.calls.end(connection.peer, number)
+        path = _text(message, "cgroup")
+        self._agent.runs.release(path)
+        return {"removed": self._agent.runs.finish(path)}
+
+
+def _text(message: dict[str, Any], name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str) or not value:
+        raise RequestError("invalid", f"{message.get('operation')}: {name}: is missing or no text")
+    return value
+
+
+def _row(stored: StoredPolicy) -> dict[str, Any]:
+    return {
+        "name": stored.name,
+        "revision": stored.revision,
+        "mode": stored.policy.spec.mode,
+        "select": [selector.cgroup for selector in stored.policy.spec.select],
+        "applied": stored.time,
+        "digest": policy_digest(stored.policy),
+        "description": stored.policy.metadata.description,
+    }

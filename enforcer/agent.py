@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The long-lived agent: reads events, serves the sockets, keeps policies in step.
+
+It never decides: killed or stopped it leaves enforcement untouched. It imports neither bcc
+nor LLVM. Run by `lictor up`, or as a service: python -m enforcer.agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from loguru import logger
+
+from enforcer import abi, cgroups, paths
+from enforcer.abi import EventKind
+from enforcer.admin import AdminOperations
+from enforcer.callbook import CallBook
+from enforcer.calls import ToolCalls, parse_begin
+from enforcer.decode import Decoder
+from enforcer.enforcement import Enforcement
+from enforcer.maps import Maps
+from enforcer.names import EventNames, boot_identity
+from enforcer.reader import EventReader
+from enforcer.runs import Runs
+from enforcer.server import Connection, SocketServer
+from enforcer.settings import AgentSettings
+from enforcer.spool import SpoolWriter
+from enforcer.store import PolicyStore
+from enforcer.tasks import Tasks
+from enforcer.wire import RequestError
+
+EXIT_NOT_LOADED = 3
+EXIT_RUNNING = 4
+
+
+class Agent:
+    """Everything that the agent holds open."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.settings = settings
+        self.maps = Maps.open()
+        self.store = PolicyStore()
+        self.tasks = Tasks(self.maps)
+        self.enforcement = Enforcement(self.maps, self.store, self.tasks)
+        self.book = CallBook(paths.CALLS_DATABASE)
+        self.names = EventNames(self.store, self.book)
+        self.calls = ToolCalls(self.maps, self.tasks, self.book)
+        self.runs = Runs(self.enforcement, self.store)
+        self.spool = SpoolWriter(paths.SPOOL, settings.spool_bytes)
+        boot, boot_time = boot_identity()
+        decoder = Decoder(settings.node, boot, boot_time, self.names)
+        self.reader = EventReader(self.maps, decoder, self.spool, self._on_workload)
+        self.stopping = asyncio.Event()
+        self._unseen_workload = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Run until a signal asks to stop; what is in the rings by then is read."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        for ring in (self.reader.denials, self.reader.activity):
+            loop.add_reader(ring.descriptor, self._drain)
+        admin = AdminOperations(self)
+        servers = [
+            SocketServer(paths.ADMIN_SOCKET, 0o600, admin.table()),
+            SocketServer(paths.CALLS_SOCKET, 0o666, {"begin": self._begin, "end": self._end}),
+        ]
+        self.enforcement.refresh()
+        for server in servers:
+            await server.start()
+        self._spawn("refresh", self._refresh_forever())
+        logger.info("agent ready: node {}, {} events waiting", self.settings.node, self._drain())
+        await self.stopping.wait()
+        for server in servers:
+            await server.stop()
+        while self.reader.drain():
+            pass
+        self.spool.close()
+        self.book.close()
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("{} ended: {!r}", task.get_name(), task.exception())
+            self.stopping.set()
+
+    def _drain(self) -> int:
+        count = self.reader.drain()
+        if self._unseen_workload:
+            self._unseen_workload = False
+            self.enforcement.refresh()
+        return count
+
+    def _on_workload(self, event: abi.Event) -> None:
+        if event.kind == EventKind.WORKLOAD:
+            path = cgroups.find(event.workload)
+            if path is not None:
+                self.names.learn_workload(event.workload, path)
+            self._unseen_workload = True
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.refresh_seconds)
+            self._drain()
+            self.enforcement.refresh()
+            self.enforcement.refresh_devices()
+            self.runs.sweep()
+
+    async def _begin(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        call = self.calls.begin(connection.peer, parse_begin(message))
+        if message.get("hold") is True:
+            connection.closing.append(lambda: self._let_go(connection, call.number))
+        return {"call": call.number, "episode": call.episode}
+
+    async def _end(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        number = message.get("call")
+        if not isinstance(number, int):
+            raise RequestError("invalid", f"end: call: {number!r} is not a number")
+        call = self.calls.end(connection.peer, number)
+        return {"call": call.number}
+
+    def _let_go(self, connection: Connection, number: int) -> None:
+        call = self.book.get(number)
+        if call is None or call.ended is not None:
+            return
+        try:
+            self.calls.end(connection.peer, number, "disconnected")
+        except RequestError as error:
+            logger.warning("call {} could not be ended: {}", call.id, error)
+
+
+def main() -> int:
+    """Entry point. Exit: 0 stopped, 3 not loaded, 4 another agent runs."""
+    settings = AgentSettings()
+    logger.remove()
+    logger.add(sys.stderr, level=settings.log_level, diagnose=False, backtrace=False)
+    paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    lock = os.open(paths.AGENT_PID, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.error("{}: another agent runs", paths.AGENT_PID)
+        return EXIT_RUNNING
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    try:
+        asyncio.run(_run(settings))
+    except FileNotFoundError as error:
+        logger.error("{}", error)
+        return EXIT_NOT_LOADED
+    return 0
+
+
+async def _run(settings: AgentSettings) -> None:
+    await Agent(settings).serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

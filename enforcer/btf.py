@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel structs from the running kernel's BTF, as C text for the programs in bpf/.
+
+Only the fields that the programs read, each at its place on this kernel: fields moved and
+were renamed between versions, and no kernel headers are needed this way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+
+from enforcer.libbpf import library
+
+KIND_STRUCT = 4
+KIND_UNION = 5
+
+# struct -> fields in C; a type of ours where only the address is used. `struct path` and
+# `struct cgroup` begin with what the programs take them for (checked below).
+STRUCTS: dict[str, tuple[str, ...]] = {
+    "kernfs_node": ("u64 id",),
+    "cgroup_root": ("int hierarchy_id",),
+    "cgroup": ("struct kernfs_node *kn", "struct cgroup_root *root"),
+    "css_set": ("struct cgroup *dfl_cgrp",),
+    "task_struct": (
+        "u64 start_boottime",
+        "int pid",
+        "int tgid",
+        "struct task_struct *group_leader",
+        "struct task_struct *real_parent",
+        "struct css_set *cgroups",
+    ),
+    "net": ("u64 net_cookie",),
+    "sock": ("u16 skc_family", "struct net *skc_net", "u16 sk_type", "u16 sk_protocol"),
+    "socket": ("struct sock *sk",),
+    "super_block": ("dev_t s_dev",),
+    "inode": ("umode_t i_mode", "struct super_block *i_sb", "unsigned long i_ino", "dev_t i_rdev"),
+    "file": ("struct path f_path", "struct inode *f_inode", "unsigned int f_flags"),
+    "linux_binprm": ("struct file *file",),
+    "bpf_iter_meta": ("struct seq_file *seq",),
+}
+
+
+class KernelTypes:
+    """The running kernel's types. Raises OSError if the kernel has no BTF."""
+
+    def __init__(self) -> None:
+        self._lib = library()
+        self._btf = self._lib.btf__load_vmlinux_btf()
+        if not self._btf:
+            raise OSError("/sys/kernel/btf/vmlinux: this kernel has no BTF")
+
+    def close(self) -> None:
+        """Free the copy of the kernel's BTF (several MiB)."""
+        self._lib.btf__free(self._btf)
+
+    def has(self, name: str, kind: int) -> bool:
+        """Whether the kernel has a type or function of this name and BTF kind."""
+        return bool(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind) > 0)
+
+    def _words(self, type_id: int) -> ctypes.Array[ctypes.c_uint32]:
+        return (ctypes.c_uint32 * 3).from_address(self._lib.btf__type_by_id(self._btf, type_id))
+
+    def _members(self, type_id: int) -> Iterator[tuple[str, int, int]]:
+        """(name, type id, byte offset) of each member."""
+        address = self._lib.btf__type_by_id(self._btf, type_id)
+        info = self._words(type_id)[1]
+        for index in range(info & 0xFFFF):
+            member = (ctypes.c_uint32 * 3).from_address(address + 12 + 12 * index)
+            bits = member[2] & 0xFFFFFF if info >> 31 else member[2]
+            name = self._lib.btf__name_by_offset(self._btf, member[0]) or b""
+            yield name.decode(), member[1], bits // 8
+
+    def _find(self, type_id: int, field: str, base: int, depth: int) -> tuple[int, int] | None:
+        inner: list[tuple[int, int]] = []
+        for name, member_type, offset in self._members(type_id):
+            if name == field:
+                return base + offset, self._lib.btf__resolve_size(self._btf, member_type)
+            kind = (self._words(member_type)[1] >> 24) & 0x1F
+            # anonymous members, and the one named part that sock keeps its first fields in
+            if kind in (KIND_STRUCT, KIND_UNION) and (not name or name == "__sk_common"):
+                inner.append((member_type, base + offset))
+        for member_type, offset in inner:
+            if depth and (found := self._find(member_type, field, offset, depth - 1)):
+                return found
+        return None
+
+    def field(self, struct: str, field: str) -> tuple[int, int]:
+        """(offset, size) in bytes of a field, looked for in anonymous members too."""
+        type_id = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), KIND_STRUCT)
+        found = self._find(type_id, field, 0, 4) if type_id > 0 else None
+        if found is None:
+            raise LookupError(f"this kernel's BTF has no struct {struct} with a field {field}")
+        return found
+
+    def declare(self, struct: str, fields: tuple[str, ...]) -> str:
+        """C text of a struct that has just `fields`, each where this kernel has it."""
+        position = 0
+        parts: list[str] = []
+        places = sorted((self.field(struct, _name(text)), text) for text in fields)
+        for (offset, size), text in places:
+            if offset > position:
+                parts.append(f"char pad_{offset}[{offset - position}];")
+            parts.append(f"{text};")
+            position = offset + size
+        return f"struct {struct} {{ {' '.join(parts)} }};"
+
+
+def _name(field: str) -> str:
+    return field.split()[-1].lstrip("*")
+
+
+def kernel_header() -> str:
+    """The structs of STRUCTS for the running kernel, as C."""
+    types = KernelTypes()
+    try:
+        if types.field("cgroup", "self")[0] != 0:
+            raise LookupError("struct cgroup no longer begins with its cgroup_subsys_state")
+        parent, _ = types.field("cgroup_subsys_state", "parent")
+        cgroup = types.declare("cgroup", STRUCTS["cgroup"])
+        first = types.field("cgroup", "kn")[0]
+        if parent + 8 > first:
+            raise LookupError("struct cgroup_subsys_state overlaps cgroup.kn")
+        # The parent's cgroup_subsys_state is the first member of the parent's cgroup.
+        cgroup = cgroup.replace(
+            f"char pad_{first}[{first}];",
+            f"char pad_0[{parent}]; struct cgroup *parent; char pad_{first}[{first - parent - 8}];",
+            1,
+        )
+        _, size = types.field("file", "f_path")
+        lines = [
+            "struct seq_file; struct sockaddr;",
+            f"struct path {{ char opaque[{size}]; }};",
+        ]
+        for struct, fields in STRUCTS.items():
+            lines.append(cgroup if struct == "cgroup" else types.declare(struct, fields))
+        return "\n".join(lines) + "\n"
+    finally:
+        types.close()

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies in force: from an accepted policy to covered, armed and tagged workloads.
+
+Used by the loader (restore at boot) and the agent (changes). Nothing here decides anything
+about a workload's attempts; that is the kernel programs' part.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from controlplane.contract.policy import Policy, Selector
+from enforcer import abi, cgroups, gpu, pins
+from enforcer.abi import ScopeFlag
+from enforcer.compiler import CompiledPolicy, compile_policy, compile_selector
+from enforcer.maps import Maps
+from enforcer.rulesets import Rulesets
+from enforcer.store import PolicyStore, StoredPolicy
+from enforcer.tasks import Tasks
+
+
+class PolicyConflict(ValueError):
+    """Two policies select the same cgroups; str names both."""
+
+
+@dataclass(frozen=True)
+class AppliedPolicy:
+    """What `apply` did. warnings: sentences for the operator."""
+
+    stored: StoredPolicy
+    workloads: int
+    warnings: tuple[str, ...]
+
+
+class Enforcement:
+    """Puts policies into the kernel and keeps scopes, arming and tags in step with cgroups."""
+
+    def __init__(self, maps: Maps, store: PolicyStore, tasks: Tasks) -> None:
+        self.maps = maps
+        self.store = store
+        self.tasks = tasks
+        self._rulesets = Rulesets(maps)
+        self._gpu_devices: frozenset[Any] = frozenset()
+
+    def restore(self) -> list[StoredPolicy]:
+        """Put every stored policy into force; for the loader, before workloads start."""
+        restored = []
+        for name in self.store.names():
+            stored = self.store.active(name)
+            if stored is None:
+                continue
+            self._install(stored.policy, stored.slot, stored.revision)
+            self._select(stored.policy, stored.slot)
+            restored.append(stored)
+        self.tasks.resolve()
+        return restored
+
+    def apply(self, policy: Policy) -> AppliedPolicy:
+        """Accept `policy` as the next revision of its name.
+
+        Raises PolicyConflict, CompileError, ValueError (GPUs), OSError (kernel tables); the
+        revision before stays in force then.
+        """
+        self._refuse_conflicts(policy)
+        slot = self.store.slot(policy.name)
+        before = self.store.active(policy.name)
+        revision = self.store.next_revision(policy.name)
+        compiled = self._install(policy, slot, revision)
+        if before is not None:
+            self._deselect(before.policy, policy, slot)
+        self._select(policy, slot)
+        stored = StoredPolicy(
+            policy.name, revision, slot, policy, tuple(compiled.rules), time.time()
+        )
+        self.store.save(stored)
+        self.tasks.resolve()
+        covered = self._workloads_of(slot)
+        return AppliedPolicy(stored, covered, tuple(self._warnings(policy, covered)))
+
+    def remove(self, name: str) -> None:
+        """Take `name` out of force: its workloads are judged by whatever else covers them."""
+        stored = self.store.active(name)
+        if stored is None:
+            raise ValueError(f"policy {name}: is not in force")
+        self._deselect(stored.policy, None, stored.slot)
+        self.store.remove(name)
+        for cgroup in self.maps.scopes.keys():
+            scope = self.maps.scopes.get(cgroup)
+            if scope is not None and scope.policy == stored.slot:
+                self.maps.scopes.delete(cgroup)
+        number = self._rulesets.free_number()
+        head = abi.Ruleset(policy=stored.slot, mode=abi.Mode.RELEASED)
+        self._rulesets.install(stored.slot, number, CompiledPolicy(head))
+
+    def bind(self, path: str, slot: int, grants: int) -> int:
+        """Cover one cgroup, made by the operator, as a workload of its own; returns its id."""
+        cgroup = cgroups.cgroup_id(path)
+        pins.arm(pins.owner(self.maps), path)
+        scope = abi.Scope(workload=cgroup, policy=slot, grants=grants, flags=ScopeFlag.ARMED)
+        self._set_scope(cgroup, scope)
+        return cgroup
+
+    def refresh(self) -> None:
+        """Catch up with the machine: arm new roots, forget removed ones, follow GPU numbers."""
+        for name in self.store.names():
+            stored = self.store.active(name)
+            if stored is not None:
+                self._select(stored.policy, stored.slot)
+        owner = pins.owner(self.maps)
+        for cgroup in pins.armed(owner):
+            if self.maps.scopes.get(cgroup) is None:
+                pins.disarm(owner, cgroup)
+
+    def refresh_devices(self) -> None:
+        """Compile policies with GPU rules anew when a driver got new device numbers."""
+        devices = frozenset(gpu.resolve_gpus("all", "devices.gpus"))
+        if devices == self._gpu_devices:
+            return
+        first, self._gpu_devices = not self._gpu_devices, devices
+        for name in [] if first else self.store.names():
+            stored = self.store.active(name)
+            if stored is not None and _names_gpus(stored.policy):
+                self._install(stored.policy, stored.slot, stored.revision)
+
+    def _install(self, policy: Policy, slot: int, revision: int) -> CompiledPolicy:
+        number = self._rulesets.free_number()
+        compiled = compile_policy(
+            policy,
+            slot=slot,
+            ruleset=number,
+            revision=revision,
+            grants=self.store.grant_bits(policy.name, list(policy.spec.grants)),
+            resolve_gpus=gpu.resolve_gpus,
+        )
+        self._rulesets.install(slot, number, compiled)
+        return compiled
+
+    def _select(self, policy: Policy, slot: int) -> None:
+        for selector in policy.spec.select:
+            key, value = compile_selector(selector, slot)
+            self.maps.selectors.put(key, value)
+            # The parent slice is made here, so that its first workload finds it armed.
+            if selector.form != "subtree":
+                cgroups.folder(selector.path).mkdir(parents=True, exist_ok=True)
+            self._cover(selector, slot)
+
+    def _cover(self, selector: Selector, slot: int) -> None:
+        owner = pins.owner(self.maps)
+        roots: list[str] = []
+        if selector.form == "children":
+            roots = [path for path, _ in cgroups.children(selector.path)]
+        elif cgroups.exists(selector.path):
+            roots = [selector.path]
+        for root in roots:
+            self._cover_subtree(root, slot, children=selector.form == "tree")
+            pins.arm(owner, root)
+            pins.arm_scopes(self.maps, root)
+
+    def _cover_subtree(self, root: str, slot: int, *, children: bool) -> None:
+        root_id = cgroups.cgroup_id(root)
+        workload = {root: root_id}
+        for path, cgroup in cgroups.walk(root):
+            above = workload.get(path.rpartition("/")[0], root_id)
+            own = children and path != root and above == root_id
+            workload[path] = cgroup if path == root or own else above
+            if self.maps.scopes.get(cgroup) is not None:
+                continue
+            scope = abi.Scope(workload=workload[path], policy=slot)
+            if children and path == root:
+                scope.flags = ScopeFlag.CHILDREN
+            if own:
+                scope.parent = root_id
+            self._set_scope(cgroup, scope)
+
+    def _set_scope(self, cgroup: int, scope: abi.Scope) -> None:
+        self.tasks.mark_covered(cgroup)
+        self.maps.scopes.put(cgroup, scope)
+
+    def _deselect(self, old: Policy, new: Policy | None, slot: int) -> None:
+        kept = {selector.cgroup for selector in new.spec.select} if new else set()
+        for selector in old.spec.select:
+            if selector.cgroup in kept:
+                continue
+            key, _ = compile_selector(selector, slot)
+            self.maps.selectors.delete(key)
+            for _, cgroup in cgroups.walk(selector.path):
+                scope = self.maps.scopes.get(cgroup)
+                if scope is not None and scope.policy == slot:
+                    self.maps.scopes.delete(cgroup)
+
+    def _refuse_conflicts(self, policy: Policy) -> None:
+        others = [name for name in self.store.names() if name != policy.name]
+        for stored in filter(None, map(self.store.active, others)):
+            for mine in policy.spec.select:
+                for theirs in stored.policy.spec.select:
+                    if _overlap(mine, theirs):
+                        raise PolicyConflict(
+                            f"policy {policy.name}: spec.{mine.field_path}.cgroup: {mine.cgroup}"
+                            f" and {theirs.cgroup} of policy {stored.name} select the same"
+                            f" cgroups; one cgroup has one policy: change one, or"
+                            f" lictor policy remove {stored.name}"
+                        )
+
+    def _workloads_of(self, slot: int) -> int:
+        found = set()
+        for cgroup in self.maps.scopes.keys():
+            scope = self.maps.scopes.get(cgroup)
+            if scope is not None and scope.policy == slot:
+                found.add(scope.workload)
+        return len(found)
+
+    def _warnings(self, policy: Policy, covered: int) -> list[str]:
+        warnings = []
+        for selector in policy.spec.select:
+            if selector.form == "subtree" and not cgroups.exists(selector.path):
+                warnings.append(
+                    f"spec.{selector.field_path}.cgroup: no cgroup {selector.path} exists now;"
+                    " it is covered from its making on"
+                )
+        if policy.spec.select and not covered:
+            warnings.append("no workload is covered yet")
+        if policy.spec.ingress == "none":
+            warnings.append("spec.ingress: none is recorded but not enforced yet")
+        return warnings
+
+
+def _overlap(one: Selector, other: Selector) -> bool:
+    """Whether the two cover a common cgroup: one's named cgroup lies on the other's path."""
+    first, second = sorted((one, other), key=lambda selector: len(selector.path))
+    if first.path == second.path:
+        return True
+    return second.path.startswith(first.path.rstrip("/") + "/")
+
+
+def _names_gpus(policy: Policy) -> bool:
+    sections = [policy.spec.devices, *(grant.devices for grant in policy.spec.grants.values())]
+    return any(part is not None and part.gpus != "none" for part in sections)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one-shot loader: compile, load, attach, pin, restore policies, prove a denial, exit.
+
+Only this program holds bcc and LLVM. It is run at boot before container runtimes, by
+`lictor up`, and to upgrade: the new program set is attached before the old one is detached,
+on the same maps, so that no attempt falls between the two.
+
+Exit: 0 enforcing; 1 not (the report says why); 2 this machine cannot enforce.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from enforcer import abi, cgroups, libbpf, paths, pins
+from enforcer.canary import CanaryReport, run_canary
+from enforcer.enforcement import Enforcement
+from enforcer.maps import Maps
+from enforcer.preflight import attach_mode
+from enforcer.programs import LoadError, ProgramSet
+from enforcer.programtable import AttachMode, programs_for
+from enforcer.store import PolicyStore
+from enforcer.tasks import Tasks
+
+EXIT_NOT_ENFORCING = 1
+EXIT_IMPOSSIBLE = 2
+SO_NETNS_COOKIE = 71
+BPF_FILE_SYSTEM = Path("/sys/fs/bpf")
+
+
+def load(mode: AttachMode) -> tuple[Maps, int]:
+    """Put a new program set in force on the pinned maps; returns the maps and its number.
+
+    Raises LoadError or OSError; the set that was in force, if any, stays so then.
+    """
+    maps = Maps.create()
+    before = pins.sets()
+    number = max([*before, pins.owner(maps)], default=0) + 1
+    programs = ProgramSet(paths.BPF_SOURCES, mode, number, maps.descriptors)
+    folder = pins.set_folder(number)
+    folder.mkdir(mode=0o700)
+    try:
+        loaded = [(program, programs.load(program)) for program in programs_for(mode)]
+        for program, descriptor in loaded:
+            if program.kind not in ("cgroup", "iterator"):
+                descriptor = programs.attach(program, descriptor)
+            libbpf.pin(descriptor, str(folder / program.function))
+        for cgroup in {c for old in before for c in pins.armed(old)}:
+            path = cgroups.find(cgroup)
+            if path is not None:
+                pins.arm(number, path)
+    except (LoadError, OSError):
+        pins.remove_set(number)
+        raise
+    control = maps.control.get(0) or abi.Control()
+    control.layout = abi.LAYOUT_VERSION
+    control.owner = number
+    control.host_netns = _network_namespace_cookie()
+    maps.control.put(0, control)
+    for old in before:
+        pins.remove_set(old)
+    return maps, number
+
+
+def _network_namespace_cookie() -> int:
+    if os.stat("/proc/self/ns/net").st_ino != os.stat("/proc/1/ns/net").st_ino:
+        raise OSError("the loader must run in the host's network namespace")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return int.from_bytes(
+            probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder
+        )
+
+
+def _mount_bpf_file_system() -> None:
+    if not os.path.ismount(BPF_FILE_SYSTEM):
+        subprocess.run(["mount", "-t", "bpf", "bpf", str(BPF_FILE_SYSTEM)], check=True)
+
+
+def _report(started: float, mode: str, **fields: Any) -> None:
+    report = {
+        "version": 1,
+        "time": time.time(),
+        "seconds": round(time.monotonic() - started, 3),
+        "kernel": platform.release(),
+        "mode": mode,
+        **fields,
+    }
+    paths.write_atomically(paths.LOADER_REPORT, json.dumps(report, indent=1) + "\n")
+
+
+def _run(mode: AttachMode, started: float) -> CanaryReport:
+    _mount_bpf_file_system()
+    maps, number = load(mode)
+    logger.info("program set {} attached as {}", number, mode)
+    restored = Enforcement(maps, PolicyStore(), Tasks(maps)).restore()
+    for stored in restored:
+        logger.info("policy {} revision {} in force", stored.name, stored.revision)
+    canary = run_canary(maps)
+    _report(
+        started, mode, program_set=number, enforcing=canary.enforcing, canary=canary.results,
+        policies={stored.name: stored.revision for stored in restored},
+    )  # fmt: skip
+    return canary
+
+
+def main() -> int:
+    """Entry point."""
+    started = time.monotonic()
+    logger.remove()
+    logger.add(sys.stderr, level="INFO", diagnose=False, backtrace=False)
+    if os.geteuid() != 0:
+        logger.error("the loader needs root")
+        return EXIT_IMPOSSIBLE
+    paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    mode = attach_mode()
+    with open(paths.RUN / "loader.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            canary = _run(mode, started)
+        except LoadError as error:
+            log = paths.RUN / "loader.log"
+            log.write_text(error.log)
+            logger.error("{}; full log: {}", error, log)
+            _report(started, mode, enforcing=False, error=str(error))
+            return EXIT_IMPOSSIBLE
+        except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+            logger.error("{}", error)
+            _report(started, mode, enforcing=False, error=str(error))
+            return EXIT_IMPOSSIBLE
+    if not canary.enforcing:
+        logger.critical("NOT ENFORCING: {}", canary.results)
+        return EXIT_NOT_ENFORCING
+    logger.info("enforcing, {:.1f} s", time.monotonic() - started)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a node keeps its things. `LICTOR_RUN` and `LICTOR_STATE` move them, for tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+RUN = Path(os.environ.get("LICTOR_RUN", "/run/lictor"))
+STATE = Path(os.environ.get("LICTOR_STATE", "/var/lib/lictor"))
+LOG = Path(os.environ.get("LICTOR_LOG", "/var/log/lictor"))
+INSTALLATION = Path(__file__).resolve().parent.parent
+
+ADMIN_SOCKET = RUN / "admin.sock"
+CALLS_SOCKET = RUN / "calls.sock"
+AGENT_PID = RUN / "agent.pid"
+LOADER_REPORT = RUN / "loader.json"
+CALLS_DATABASE = RUN / "calls.db"
+SPOOL = STATE / "spool"
+POLICIES = STATE / "policies"
+BPF_SOURCES = INSTALLATION / "bpf"
+SHIPPED_POLICIES = INSTALLATION / "policies"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text`, durable once this returns: a crash leaves old or new, whole."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

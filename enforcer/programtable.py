@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel programs: each C function, where it attaches, in which mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from enforcer import libbpf
+
+AttachMode = Literal["lsm", "fmod_ret"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A C function and where it attaches.
+
+    kind: security (an LSM hook, either mode), fexit (fmod_ret mode only), tracepoint (raw),
+    cgroup (attached per workload), iterator (opened on demand).
+    """
+
+    function: str
+    kind: Literal["security", "fexit", "tracepoint", "cgroup", "iterator"]
+    target: str
+    attach_type: int = -1
+
+
+PROGRAMS = (
+    Program("egress_socket_post_create", "security", "socket_post_create"),
+    Program("egress_socket_connect", "security", "socket_connect"),
+    Program("egress_socket_created", "fexit", "security_socket_post_create"),
+    Program("egress_socket_connecting", "fexit", "security_socket_connect"),
+    Program("exec_bprm_check", "security", "bprm_check_security"),
+    Program("device_file_open", "security", "file_open"),
+    Program("task_task_alloc", "security", "task_alloc"),
+    Program("task_cgroup_mkdir", "tracepoint", "cgroup_mkdir"),
+    Program("task_cgroup_rmdir", "tracepoint", "cgroup_rmdir"),
+    Program("egress_cgroup_connect4", "cgroup", "connect4", libbpf.CGROUP_INET4_CONNECT),
+    Program("egress_cgroup_connect6", "cgroup", "connect6", libbpf.CGROUP_INET6_CONNECT),
+    Program("egress_cgroup_sendmsg4", "cgroup", "sendmsg4", libbpf.CGROUP_UDP4_SENDMSG),
+    Program("egress_cgroup_sendmsg6", "cgroup", "sendmsg6", libbpf.CGROUP_UDP6_SENDMSG),
+    Program("iterate_tasks", "iterator", "task"),
+)
+
+
+def programs_for(mode: AttachMode) -> tuple[Program, ...]:
+    """The programs that are attached in `mode`."""
+    return tuple(p for p in PROGRAMS if p.kind != "fexit" or mode == "fmod_ret")

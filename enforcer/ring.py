@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a BPF ring buffer through its memory mapping, many records at a time.
+
+Layout (kernel/bpf/ringbuf.c): page 0 holds the consumer's position and is ours to write, page 1
+the producer's, then the data, mapped twice in a row so that a record is never split. A record
+is a 4-byte length, 4 bytes the kernel's own, the data, padding to 8 bytes. The length's bit 31
+says that it is still being written, bit 30 that it was given up.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+
+BUSY = 1 << 31
+DISCARDED = 1 << 30
+HEADER = 8
+
+
+class RingReader:
+    """One ring. `descriptor` is also what to poll for reading."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        page = mmap.PAGESIZE
+        self.descriptor = descriptor
+        self._mask = size - 1
+        self._consumer = mmap.mmap(descriptor, page, mmap.MAP_SHARED)
+        self._data_offset = page
+        self._producer = mmap.mmap(
+            descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+        )
+        (self._position,) = struct.unpack_from("@Q", self._consumer)
+
+    def read(self, limit: int = 1 << 20) -> Iterator[bytes]:
+        """Records in order, at most about `limit` bytes. Each is taken once the next is asked for.
+
+        A consumer that dies in between gets the last record again: twice is better than never,
+        and sequence numbers tell.
+        """
+        (end,) = struct.unpack_from("@Q", self._producer)
+        stop = min(end, self._position + limit)
+        while self._position < stop:
+            place = self._data_offset + (self._position & self._mask)
+            (head,) = struct.unpack_from("@I", self._producer, place)
+            if head & BUSY:
+                break
+            length = head & (DISCARDED - 1)
+            if not head & DISCARDED:
+                yield self._producer[place + HEADER : place + HEADER + length]
+            self._position += (HEADER + length + 7) & ~7
+            struct.pack_into("@Q", self._consumer, 0, self._position)
+
+    def close(self) -> None:
+        """Unmap; the ring and what is unread stay."""
+        self._consumer.close()
+        self._producer.close()

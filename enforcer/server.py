@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The enforcer's Unix sockets: connections, frames, and who may ask for what.
+
+`calls.sock` takes begin and end from anyone who can reach it; `admin.sock` is root's alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from enforcer.peers import Peer, peer_of
+from enforcer.wire import (
+    PROTOCOL_VERSION,
+    FrameError,
+    FrameReader,
+    RequestError,
+    encode,
+    failure,
+    success,
+)
+
+MAXIMUM_CONNECTIONS = 1024
+IDLE_READ = 1 << 16
+
+
+class Connection:
+    """One client; `closing` runs when it goes."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.closing: list[Callable[[], None]] = []
+
+
+Handler = Callable[[Connection, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class SocketServer:
+    """Serves one socket with a table of operations."""
+
+    def __init__(self, path: Path, mode: int, operations: Mapping[str, Handler]) -> None:
+        self._path = path
+        self._mode = mode
+        self._operations = operations
+        self._server: asyncio.Server | None = None
+        self._open = 0
+
+    async def start(self) -> None:
+        """Listen; a socket left by an earlier agent is replaced."""
+        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        before = os.umask(0o777 & ~self._mode)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, path=str(self._path))
+        finally:
+            os.umask(before)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(peer_of(writer.get_extra_info("socket")))
+        frames = FrameReader()
+        self._open += 1
+        try:
+            if self._open > MAXIMUM_CONNECTIONS:
+                writer.write(encode(failure("busy", "too many connections")))
+                return
+            while data := await reader.read(IDLE_READ):
+                for message in frames.feed(data):
+                    writer.write(encode(await self._answer(connection, message)))
+                    await writer.drain()
+        except FrameError as error:
+            logger.warning("{}: process {}: {}", self._path.name, connection.peer.pid, error)
+            writer.write(encode(failure("bad_frame", str(error))))
+        except ConnectionError:
+            pass
+        finally:
+            self._open -= 1
+            for callback in connection.closing:
+                callback()
+            writer.close()
+
+    async def _answer(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        version = message.get("version")
+        if version != PROTOCOL_VERSION:
+            return failure("version", f"version {version!r} is not {PROTOCOL_VERSION}")
+        operation = message.get("operation")
+        handler = self._operations.get(operation) if isinstance(operation, str) else None
+        if handler is None:
+            known = ", ".join(sorted(self._operations))
+            return failure("unknown_operation", f"operation {operation!r} is not one of {known}")
+        try:
+            return success(**await handler(connection, message))
+        except RequestError as error:
+            return failure(error.code, str(error))
+        except (OSError, ValueError) as error:
+            logger.error("{}: {} failed: {}", self._path.name, operation, error)
+            return failure("failed", str(error))

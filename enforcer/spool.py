@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events on disk, in segments: what the node knows, kept within a size.
+
+    <number>.events   msgpack mappings in a row, in the order the agent read them
+
+The oldest whole segments go when the limit is reached; how many events went is kept in
+`dropped`. A segment cut by a crash ends in a broken mapping, which readers leave out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgpack
+
+SEGMENT_BYTES = 16 << 20
+
+
+class SpoolWriter:
+    """The agent's end: append, rotate, drop."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder = folder
+        self._limit = max(limit, 2 * SEGMENT_BYTES)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        numbers = _numbers(folder)
+        self._number = (numbers[-1] if numbers else 0) + 1
+        self._file = self._open()
+
+    def append(self, events: list[dict[str, Any]]) -> None:
+        """Write events and hand them to the kernel: they outlive this process."""
+        packer = msgpack.Packer(use_bin_type=True, unicode_errors="surrogateescape")
+        self._file.write(b"".join(packer.pack(event) for event in events))
+        self._file.flush()
+        if self._file.tell() >= SEGMENT_BYTES:
+            self._file.close()
+            self._number += 1
+            self._file = self._open()
+            self._drop_oldest()
+
+    def dropped(self) -> int:
+        """How many events were dropped for room, ever."""
+        path = self._folder / "dropped"
+        return int(path.read_text()) if path.exists() else 0
+
+    def close(self) -> None:
+        """Close the current segment."""
+        self._file.close()
+
+    def _open(self) -> BinaryIO:
+        return open(self._folder / f"{self._number:012d}.events", "ab")
+
+    def _drop_oldest(self) -> None:
+        numbers = _numbers(self._folder)
+        sizes = {n: (self._folder / f"{n:012d}.events").stat().st_size for n in numbers}
+        total = sum(sizes.values())
+        for number in numbers[:-1]:
+            if total <= self._limit:
+                break
+            path = self._folder / f"{number:012d}.events"
+            gone = sum(1 for _ in _events(path.open("rb")))
+            (self._folder / "dropped").write_text(str(self.dropped() + gone))
+            path.unlink()
+            total -= sizes[number]
+
+
+def read_events(folder: Path, *, follow: bool = False) -> Iterator[dict[str, Any]]:
+    """Every event kept, oldest first; with `follow` wait for more, without end.
+
+    A reader that is overtaken by the dropping of old segments goes on with the oldest left.
+    """
+    number = 0
+    while True:
+        later = [n for n in _numbers(folder) if n > number]
+        if not later:
+            if not follow:
+                return
+            time.sleep(0.2)
+            continue
+        number = later[0]
+        try:
+            file = (folder / f"{number:012d}.events").open("rb")
+        except FileNotFoundError:
+            continue
+        with file:
+            yield from _events(file)
+            while follow and not any(n > number for n in _numbers(folder)):
+                time.sleep(0.2)
+                yield from _events(file)
+            yield from _events(file)
+
+
+def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Whole mappings from the file's position on; the position stays before a broken one."""
+    unpacker = msgpack.Unpacker(raw=False, unicode_errors="surrogateescape")
+    start = file.tell()
+    while chunk := file.read(1 << 16):
+        unpacker.feed(chunk)
+        while True:
+            try:
+                event = unpacker.unpack()
+            except msgpack.OutOfData:
+                break
+            except (ValueError, msgpack.exceptions.UnpackException):
+                return
+            yield event
+    file.seek(start + unpacker.tell(), os.SEEK_SET)
+
+
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("*.events"))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies on disk: every accepted revision, and which one is in force.
+
+    policies/<name>/<revision>.json   one revision, never changed once written
+    policies/names.json               name -> slot and grant bits, kept for good, since tasks
+                                      hold both; and the revision in force, 0 for none
+
+A revision is written only after the kernel has it; the loader puts the newest ones into force
+at boot, before container runtimes start.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controlplane.contract.policy import Policy, parse_policy_object
+from enforcer import abi, paths
+
+FIRST_SLOT = 2  # 0 means none, 1 is the canary's
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class StoredPolicy:
+    """One revision. rules: field path by rule number, as compiled; time: unix seconds."""
+
+    name: str
+    revision: int
+    slot: int
+    policy: Policy
+    rules: tuple[str, ...]
+    time: float
+
+
+class PolicyStore:
+    """The folder of policies. Damaged files are named in errors, never guessed at."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or paths.POLICIES
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def names(self) -> list[str]:
+        """Names of the policies that have a revision in force."""
+        return sorted(name for name, entry in self._table().items() if entry["active"])
+
+    def active(self, name: str) -> StoredPolicy | None:
+        """The revision of `name` that is in force."""
+        entry = self._table().get(name)
+        return self.revision(name, entry["active"]) if entry and entry["active"] else None
+
+    def next_revision(self, name: str) -> int:
+        """The number that the next accepted change of `name` gets."""
+        numbers = [int(path.stem) for path in (self._folder / name).glob("[1-9]*.json")]
+        return max(numbers, default=0) + 1
+
+    def revision(self, name: str, number: int) -> StoredPolicy:
+        """One revision. Raises OSError if it is not there, ValueError naming a damaged file."""
+        path = self._folder / name / f"{number}.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["schema"] != SCHEMA:
+                raise ValueError(f"schema {data['schema']} is not {SCHEMA}")
+            policy = parse_policy_object(data["document"], str(path))
+            return StoredPolicy(
+                name, number, data["slot"], policy, tuple(data["rules"]), data["time"]
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: damaged: {error}") from None
+
+    def save(self, stored: StoredPolicy) -> None:
+        """Write a revision and put it into force, durable on return."""
+        data = {
+            "schema": SCHEMA,
+            "slot": stored.slot,
+            "time": stored.time,
+            "rules": list(stored.rules),
+            "document": stored.policy.to_document(),
+        }
+        path = self._folder / stored.name / f"{stored.revision}.json"
+        paths.write_atomically(path, json.dumps(data, indent=1) + "\n")
+        table = self._table()
+        table[stored.name]["active"] = stored.revision
+        self._write(table)
+
+    def remove(self, name: str) -> None:
+        """Take a policy out of force; its slot and its revisions stay."""
+        table = self._table()
+        table[name]["active"] = 0
+        self._write(table)
+
+    def slot(self, name: str) -> int:
+        """The slot of `name`, given out at first use. ValueError when all are taken."""
+        table = self._table()
+        if name not in table:
+            taken = {entry["slot"] for entry in table.values()}
+            free = next((n for n in range(FIRST_SLOT, abi.MAX_POLICIES) if n not in taken), None)
+            if free is None:
+                raise ValueError(
+                    f"policy {name}: all {abi.MAX_POLICIES - FIRST_SLOT} policy names are taken"
+                )
+            table[name] = {"slot": free, "grants": {}, "active": 0}
+            self._write(table)
+        return int(table[name]["slot"])
+
+    def grant_bits(self, name: str, grants: list[str]) -> dict[str, int]:
+        """Bit number of each grant, given out at first use and kept for the name's life."""
+        self.slot(name)
+        table = self._table()
+        bits: dict[str, int] = table[name]["grants"]
+        for grant in grants:
+            if grant not in bits:
+                free = next((n for n in range(1, 32) if n not in bits.values()), None)
+                if free is None:
+                    raise ValueError(
+                        f"policy {name}: grants.{grant}: the name has used its 31 grant names"
+                    )
+                bits[grant] = free
+        self._write(table)
+        return {grant: bits[grant] for grant in grants}
+
+    def grant_names(self, name: str) -> dict[int, str]:
+        """Grant name by bit number."""
+        entry = self._table().get(name, {"grants": {}})
+        return {bit: grant for grant, bit in entry["grants"].items()}
+
+    def slots(self) -> dict[int, str]:
+        """Policy name by slot, removed policies included."""
+        return {entry["slot"]: name for name, entry in self._table().items()}
+
+    def _table(self) -> dict[str, Any]:
+        path = self._folder / "names.json"
+        if not path.exists():
+            return {}
+        try:
+            table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: damaged: {error}") from None
+        return table
+
+    def _write(self, table: dict[str, Any]) -> None:
+        paths.write_atomically(self._folder / "names.json", json.dumps(table, indent=1) + "\n")

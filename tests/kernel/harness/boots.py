@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guest tests on every boot of the matrix, two VMs at a time."""
+
+import queue
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.kernel.harness import matrix, report
+from tests.kernel.harness.image import REPOSITORY
+from tests.kernel.harness.vm import run_vm
+
+GUEST_TESTS = "tests/kernel/guest"
+AT_ONCE = 2
+TIMEOUT = 2400.0
+RESULTS = REPOSITORY / "build/kernel-tests"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A kernel, with `bpf` among its LSMs or without."""
+
+    series: str
+    lsm: bool
+
+    @property
+    def attachment(self) -> str:
+        """How Lictor's programs attach there."""
+        return "lsm" if self.lsm else "fmod_ret"
+
+    def __str__(self) -> str:
+        return f"{self.series}-{self.attachment}"
+
+
+BOOTS = tuple(Boot(kernel.series, lsm) for kernel in matrix.MATRIX for lsm in (True, False))
+
+
+def collect() -> list[str]:
+    """Node ids of the guest tests, as this machine's pytest sees them."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    command += ["-o", "addopts=", GUEST_TESTS]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        raise RuntimeError(f"{GUEST_TESTS}: cannot be collected:\n{listed.stdout}{listed.stderr}")
+    return [line for line in listed.stdout.splitlines() if "::" in line]
+
+
+@dataclass
+class Run:
+    """One boot's tests: `problem` where the VM or its pytest did not come to an end."""
+
+    nodes: Sequence[str]
+    cases: dict[str, report.Case] = field(default_factory=dict)
+    problem: str = ""
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Runs:
+    """Starts a VM for each boot; `lines` gets what they say, as it comes."""
+
+    def __init__(self, wanted: Mapping[Boot, Sequence[str]]) -> None:
+        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._runs = {boot: Run(nodes) for boot, nodes in wanted.items()}
+        waiting = iter(list(self._runs.items()))
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    item = next(waiting, None)
+                if item is None:
+                    return
+                self._run(*item)
+
+        # Daemon threads: an interrupted pytest ends, and its VMs with it.
+        for _ in range(AT_ONCE):
+            threading.Thread(target=work, daemon=True).start()
+
+    def of(self, boot: Boot) -> Run:
+        return self._runs[boot]
+
+    def _run(self, boot: Boot, run: Run) -> None:
+        try:
+            self._run_vm(boot, run)
+        except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
+            run.problem = f"VM {boot}: {error}"
+        finally:
+            run.done.set()
+
+    def _run_vm(self, boot: Boot, run: Run) -> None:
+        folder = RESULTS / str(boot)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "junit.xml").unlink(missing_ok=True)
+        result = run_vm(
+            boot.series,
+            guest_command(boot, run.nodes),
+            out=folder,
+            lsm=boot.lsm,
+            timeout=TIMEOUT,
+            on_stdout=_Lines(str(boot), self.lines),
+            on_stderr=_Lines(str(boot), self.lines),
+        )
+        (folder / "output.txt").write_bytes(result.stdout + result.stderr)
+        if (folder / "junit.xml").exists():
+            run.cases = report.parse((folder / "junit.xml").read_text())
+        # pytest's 1 says that tests failed, which the cases tell better.
+        if result.error or result.status not in (0, 1) or not run.cases:
+            end = "\n".join(
+                (result.stdout + result.stderr).decode(errors="replace").splitlines()[-25:]
+            )
+            ended = result.error or f"pytest ended with {result.status}"
+            run.problem = f"VM {boot}: {ended}\n{end}\nconsole: {result.console_path}"
+
+
+class _Lines:
+    """Cuts a stream of bytes into lines, each with the boot's name before it."""
+
+    def __init__(self, name: str, sink: queue.SimpleQueue[str]) -> None:
+        self._name, self._sink, self._rest = name, sink, b""
+
+    def __call__(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._sink.put(f"{self._name} | {line.decode(errors='replace')}")
+
+
+def guest_command(boot: Boot, nodes: Iterable[str]) -> str:
+    """pytest inside the VM; the tests learn from the environment what they should find."""
+    return (
+        f"cd /src/lictor && LICTOR_SERIES={boot.series} LICTOR_ATTACHMENT={boot.attachment}"
+        " /opt/lictor/venv/bin/python -m pytest -v --tb=short -p no:cacheprovider"
+        f" --junitxml=/out/junit.xml {shlex.join(nodes)}"
+    )
