@@ -152,6 +152,8 @@ int egress_socket_post_create(u64 *ctx)
 		scope = LOOKUP(scopes, &cgroup);
 		if (!scope || scope->flags & SCOPE_ARMED)
 			return 0;
+		if (s.ruleset && s.ruleset->mode == MODE_AUDIT)
+			return 0;
 		s.reason = REASON_UNARMED;
 	}
 	if (!denied_outright(&s, &verdict) && !any_allowed(&s, SECTION_EGRESS, &verdict))

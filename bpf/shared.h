@@ -36,7 +36,7 @@
 #define EVENT_PATH_SIZE 4608	/* a path of 4,096 bytes and a margin for d_path */
 #define FILTER_WORDS 4096	/* 64 bits each: a first, cheap "surely not covered" */
 #define DENIAL_RING_SIZE (4 << 20)
-#define ACTIVITY_RING_SIZE (16 << 20)
+#define ACTIVITY_RING_SIZE (8 << 20)
 #define DENIAL_QUOTA (256 << 10)	/* unread bytes one workload may hold of the denial ring */
 #define ANY_MINOR 0xffffffffu
 #define NO_RULE 0xffff

@@ -28,7 +28,20 @@ class AdminOperations:
         self._agent = agent
 
     def table(self) -> Mapping[str, Handler]:
-        """Operation name -> handler."""
+        """Operation name -> handler; none of them for a process of a workload."""
+        table = self._operations()
+        return {name: self._from_outside(handler) for name, handler in table.items()}
+
+    def _from_outside(self, handler: Handler) -> Handler:
+        async def checked(connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+            if self._agent.tasks.resolve(connection.peer.pid):
+                logger.warning("admin: process {} of a workload refused", connection.peer.pid)
+                raise RequestError("not_allowed", "a process of a workload may not administer it")
+            return await handler(connection, message)
+
+        return checked
+
+    def _operations(self) -> dict[str, Handler]:
         return {
             "status": self._status,
             "drain": self._drain,

@@ -117,6 +117,8 @@ class Agent:
             self.enforcement.refresh()
             self.enforcement.refresh_devices()
             self.runs.sweep()
+            self.calls.forget_dead_threads()
+            self.enforcement.forget_old_workloads()
 
     async def _begin(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         call = self.calls.begin(connection.peer, parse_begin(message))
@@ -144,6 +146,7 @@ class Agent:
 def main() -> int:
     """Entry point. Exit: 0 stopped, 3 not loaded, 4 another agent runs."""
     settings = AgentSettings()
+    os.umask(0o077)
     logger.remove()
     logger.add(sys.stderr, level=settings.log_level, diagnose=False, backtrace=False)
     paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -155,6 +158,9 @@ def main() -> int:
         return EXIT_RUNNING
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
+    # The kernel shall sooner end anything else when memory runs out.
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("-900")
     try:
         asyncio.run(_run(settings))
     except FileNotFoundError as error:

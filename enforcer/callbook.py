@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 CACHE_SIZE = 4096
+LARGEST_NUMBER = (1 << 63) - 1
+"""What SQLite can hold."""
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -67,7 +69,7 @@ class CallBook:
     def open_call(
         self,
         *,
-        id: str,
+        call_id: str,
         episode: str | None,
         step: int | None,
         tool: str | None,
@@ -80,13 +82,13 @@ class CallBook:
         cursor = self._database.execute(
             "INSERT INTO calls (id, episode, step, tool, arguments, workload, binding,"
             " announced_by, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (id, episode, step, tool, json.dumps(arguments), workload, binding, announced_by,
+            (call_id, episode, step, tool, json.dumps(arguments), workload, binding, announced_by,
              time.time()),
         )  # fmt: skip
         number = cursor.lastrowid
         assert number is not None
         return self._remember(
-            Call(number, id, episode, step, tool, workload, binding, announced_by, None)
+            Call(number, call_id, episode, step, tool, workload, binding, announced_by, None)
         )
 
     def close_call(self, number: int, ending: str) -> None:
@@ -102,9 +104,11 @@ class CallBook:
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
+        if not 0 < number <= LARGEST_NUMBER:
+            return None
         row = self._database.execute(
-            "SELECT number, id, episode, step, tool, workload, binding, announced_by, ended FROM calls"
-            " WHERE number = ?",
+            "SELECT number, id, episode, step, tool, workload, binding, announced_by, ended"
+            " FROM calls WHERE number = ?",
             (number,),
         ).fetchone()
         return self._remember(Call(*row)) if row else None

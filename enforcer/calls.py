@@ -11,6 +11,7 @@ Bindings: `thread` (mode A) marks the children that one thread of the sender wil
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ from enforcer.wire import RequestError
 
 LIMITS = {"id": 256, "episode": 256, "tool": 256}
 MAXIMUM_ARGUMENTS = 64 << 10
+LARGEST_STEP = (1 << 63) - 1
+LARGEST_ID = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,22 @@ def parse_begin(message: dict[str, Any]) -> CallRequest:
     """Check a begin. RequestError names the field."""
     texts = {name: _text(message, name, required=name == "id") for name in LIMITS}
     step = message.get("step")
-    if step is not None and (not isinstance(step, int) or isinstance(step, bool) or step < 0):
+    if step is not None and not _number(step, 0, LARGEST_STEP):
         raise RequestError("invalid", f"begin: step: {step!r} is not a number from 0 on")
     numbers: dict[str, int | None] = {}
     for name in ("thread", "target"):
         value = message.get(name)
-        if value is not None and (not isinstance(value, int) or not 0 < value < 1 << 31):
+        if value is not None and not _number(value, 1, LARGEST_ID):
             raise RequestError("invalid", f"begin: {name}: {value!r} is not a thread or process id")
         numbers[name] = value
     if (numbers["thread"] is None) == (numbers["target"] is None):
         raise RequestError("invalid", "begin: name one of thread and target")
     arguments = message.get("arguments")
-    if len(repr(arguments)) > MAXIMUM_ARGUMENTS:
+    try:
+        size = len(json.dumps(arguments))
+    except (TypeError, ValueError, RecursionError):
+        raise RequestError("invalid", "begin: arguments: hold what JSON cannot") from None
+    if size > MAXIMUM_ARGUMENTS:
         raise RequestError("invalid", f"begin: arguments: over {MAXIMUM_ARGUMENTS} bytes")
     identifier = texts["id"]
     assert identifier is not None
@@ -61,6 +68,10 @@ def parse_begin(message: dict[str, Any]) -> CallRequest:
         identifier, texts["episode"], step, texts["tool"], arguments,
         numbers["thread"], numbers["target"],
     )  # fmt: skip
+
+
+def _number(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def _text(message: dict[str, Any], name: str, *, required: bool) -> str | None:
@@ -111,6 +122,19 @@ class ToolCalls:
                 self._tasks.end_call(tid, number)
         self._book.close_call(number, ending)
         return call
+
+    def forget_dead_threads(self) -> int:
+        """End calls whose thread is gone without having said so; returns how many."""
+        ended = 0
+        for tid in list(self._maps.thread_calls.keys()):
+            held = self._maps.thread_calls.get(tid)
+            task = next(iter(self._tasks.list(tid)), None)
+            if held is None or (task is not None and task.start == held.start):
+                continue
+            self._maps.thread_calls.delete(tid)
+            self._book.close_call(held.call, "thread gone")
+            ended += 1
+        return ended
 
     def _begin_thread(self, peer: Peer, request: CallRequest, number: int) -> Call:
         sender = self._sender(peer)
@@ -186,7 +210,7 @@ class ToolCalls:
                 f"begin: episode: {request.episode!r}, but the workload runs {bound!r}",
             )
         return self._book.open_call(
-            id=request.id,
+            call_id=request.id,
             episode=bound or request.episode,
             step=request.step,
             tool=request.tool,

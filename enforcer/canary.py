@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from enforcer import abi, cgroups, pins
@@ -25,6 +26,8 @@ from enforcer.tasks import Tasks
 ATTEMPTS = ("connect", "send", "device", "exec")
 DEVICE = "/dev/null"
 PROGRAM = "/bin/true"
+
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ def run_canary(maps: Maps) -> CanaryReport:
     _ensure_policy(maps)
     path = next(p for n in itertools.count() if not cgroups.exists(p := f"/lictor-canary-{n}"))
     cgroups.folder(path).mkdir()
+    cgroup = cgroups.cgroup_id(path)
     try:
-        cgroup = cgroups.cgroup_id(path)
         pins.arm(pins.owner(maps), path)
         Tasks(maps).mark_covered(cgroup)
         scope = abi.Scope(workload=cgroup, policy=CANARY_SLOT, flags=ScopeFlag.ARMED)
@@ -68,7 +71,7 @@ def _ensure_policy(maps: Maps) -> None:
 
 
 def _attempts(path: str) -> dict[str, str]:
-    """Try everything twice in a child: before it enters the cgroup, where it must work, and in it."""
+    """Try everything in a child, twice: outside the cgroup, where it must work, and in it."""
     stream = socket.create_server(("127.0.0.1", 0))
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind(("127.0.0.1", 0))
@@ -93,19 +96,19 @@ def _attempts(path: str) -> dict[str, str]:
     return results
 
 
-def _arrived(take: object) -> int:
+def _arrived(take: Callable[[], object]) -> int:
     """How often `take` succeeds before it would block."""
     count = 0
     while count < 8:
         try:
-            take()  # type: ignore[operator]
+            take()
         except BlockingIOError:
             break
         count += 1
     return count
 
 
-def _child(path: str, pipe: int, stream: object, datagrams: object) -> None:
+def _child(path: str, pipe: int, stream: Address, datagrams: Address) -> None:
     """Never returns. Reports one JSON line; exec has no line if it succeeded."""
     try:
         before = _try_all(stream, datagrams)
@@ -132,7 +135,7 @@ def _outcome(error: OSError) -> str:
     return "denied" if error.errno == errno.EPERM else f"failed: {error}"
 
 
-def _try_all(stream: object, datagrams: object) -> dict[str, str]:
+def _try_all(stream: Address, datagrams: Address) -> dict[str, str]:
     return {
         "connect": _try(lambda: _connect(stream)),
         "send": _try(lambda: _send(datagrams)),
@@ -140,20 +143,20 @@ def _try_all(stream: object, datagrams: object) -> dict[str, str]:
     }
 
 
-def _try(attempt: object) -> str:
+def _try(attempt: Callable[[], object]) -> str:
     try:
-        attempt()  # type: ignore[operator]
+        attempt()
     except OSError as error:
         return _outcome(error)
     return "done"
 
 
-def _connect(address: object) -> None:
+def _connect(address: Address) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
         client.settimeout(5)
-        client.connect(address)  # type: ignore[arg-type]
+        client.connect(address)
 
 
-def _send(address: object) -> None:
+def _send(address: Address) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.sendto(b"canary", address)  # type: ignore[arg-type]
+        client.sendto(b"canary", address)

@@ -11,7 +11,7 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def cgroup_id(path: str) -> int:
-    """Id of the cgroup `path` (from the tree's root, `/a/b`). FileNotFoundError if there is none."""
+    """Id of the cgroup `path` (from the tree's root, `/a/b`); FileNotFoundError without one."""
     return folder(path).stat().st_ino
 
 

@@ -22,12 +22,13 @@ from controlplane.contract.policy import (
 )
 from controlplane.contract.policy_devices import DeviceRule
 from enforcer import abi
+from enforcer.gpu import Gpus
 
 PROTOCOLS = {"any": 0, "tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 MODES = {"audit": abi.Mode.AUDIT, "enforce": abi.Mode.ENFORCE}
 MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
-ResolveGpus = Callable[[str | tuple[int | str, ...], str], Iterable[DeviceRule]]
+ResolveGpus = Callable[[Gpus, str], Iterable[DeviceRule]]
 """(the policy's `gpus`, its field path) -> device numbers; ValueError names the field."""
 
 
@@ -119,7 +120,7 @@ def compile_selector(selector: Selector, slot: int) -> tuple[abi.SelectorKey, ab
         case "tree":
             text = selector.path.encode() + b"\0"
             flags = abi.SelectorFlag.SELF | abi.SelectorFlag.CHILDREN
-        case "children":
+        case _:  # children
             text, flags = selector.path.encode() + b"/", abi.SelectorFlag.CHILD
     return (
         abi.SelectorKey(prefix_bits=8 * len(text), path=text),

@@ -101,6 +101,8 @@ class Decoder:
                 }
             case EventKind.EXEC:
                 path = record[HEAD : HEAD + raw.exec.length]
+                if len(path) < raw.exec.length:
+                    raise ValueError(f"exec record holds {len(path)} of {raw.exec.length} bytes")
                 return {
                     **text_field("path", path),
                     "inode": raw.exec.inode,

@@ -8,10 +8,13 @@ about a workload's attempts; that is the kernel programs' part.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+
+from loguru import logger
 
 from controlplane.contract.policy import Policy, Selector
+from controlplane.contract.policy_devices import DeviceRule
 from enforcer import abi, cgroups, gpu, pins
 from enforcer.abi import ScopeFlag
 from enforcer.compiler import CompiledPolicy, compile_policy, compile_selector
@@ -42,20 +45,29 @@ class Enforcement:
         self.store = store
         self.tasks = tasks
         self._rulesets = Rulesets(maps)
-        self._gpu_devices: frozenset[Any] = frozenset()
+        self._gpu_devices: frozenset[DeviceRule] | None = None
 
-    def restore(self) -> list[StoredPolicy]:
-        """Put every stored policy into force; for the loader, before workloads start."""
-        restored = []
+    def restore(self) -> tuple[list[StoredPolicy], list[str]]:
+        """Put every stored policy into force; for the loader, before workloads start.
+
+        Returns what is in force and what went wrong, a sentence each. A GPU that cannot be found
+        yet (its driver loads later) stays denied until `refresh_devices` finds it.
+        """
+        restored: list[StoredPolicy] = []
+        problems: list[str] = []
         for name in self.store.names():
-            stored = self.store.active(name)
-            if stored is None:
+            try:
+                stored = self.store.active(name)
+                if stored is None:
+                    continue
+                self._install(stored.policy, stored.slot, stored.revision, lenient=True)
+                self._select(stored.policy, stored.slot)
+            except (OSError, ValueError) as error:
+                problems.append(f"policy {name} is not in force: {error}")
                 continue
-            self._install(stored.policy, stored.slot, stored.revision)
-            self._select(stored.policy, stored.slot)
             restored.append(stored)
         self.tasks.resolve()
-        return restored
+        return restored, problems
 
     def apply(self, policy: Policy) -> AppliedPolicy:
         """Accept `policy` as the next revision of its name.
@@ -86,9 +98,8 @@ class Enforcement:
             raise ValueError(f"policy {name}: is not in force")
         self._deselect(stored.policy, None, stored.slot)
         self.store.remove(name)
-        for cgroup in self.maps.scopes.keys():
-            scope = self.maps.scopes.get(cgroup)
-            if scope is not None and scope.policy == stored.slot:
+        for cgroup, scope in self.maps.scopes.items():
+            if scope.policy == stored.slot:
                 self.maps.scopes.delete(cgroup)
         number = self._rulesets.free_number()
         head = abi.Ruleset(policy=stored.slot, mode=abi.Mode.RELEASED)
@@ -113,18 +124,35 @@ class Enforcement:
             if self.maps.scopes.get(cgroup) is None:
                 pins.disarm(owner, cgroup)
 
+    def forget_old_workloads(self) -> int:
+        """Make room for counts: drop those of workloads that are gone and hold no task.
+
+        Only when half the room is used, so that counts stay to be asked for as long as may be.
+        """
+        known = list(self.maps.workloads.keys())
+        if len(known) < abi.MAX_WORKLOADS // 2:
+            return 0
+        alive = {task.workload for task in self.tasks.list()}
+        gone = [n for n in known if n not in alive and self.maps.scopes.get(n) is None]
+        for number in gone:
+            self.maps.workloads.delete(number)
+            self.maps.consumed.delete(number)
+        return len(gone)
+
     def refresh_devices(self) -> None:
         """Compile policies with GPU rules anew when a driver got new device numbers."""
         devices = frozenset(gpu.resolve_gpus("all", "devices.gpus"))
         if devices == self._gpu_devices:
             return
-        first, self._gpu_devices = not self._gpu_devices, devices
-        for name in [] if first else self.store.names():
+        self._gpu_devices = devices
+        for name in self.store.names():
             stored = self.store.active(name)
             if stored is not None and _names_gpus(stored.policy):
-                self._install(stored.policy, stored.slot, stored.revision)
+                self._install(stored.policy, stored.slot, stored.revision, lenient=True)
 
-    def _install(self, policy: Policy, slot: int, revision: int) -> CompiledPolicy:
+    def _install(
+        self, policy: Policy, slot: int, revision: int, *, lenient: bool = False
+    ) -> CompiledPolicy:
         number = self._rulesets.free_number()
         compiled = compile_policy(
             policy,
@@ -132,7 +160,7 @@ class Enforcement:
             ruleset=number,
             revision=revision,
             grants=self.store.grant_bits(policy.name, list(policy.spec.grants)),
-            resolve_gpus=gpu.resolve_gpus,
+            resolve_gpus=_gpus_found if lenient else gpu.resolve_gpus,
         )
         self._rulesets.install(slot, number, compiled)
         return compiled
@@ -142,7 +170,7 @@ class Enforcement:
             key, value = compile_selector(selector, slot)
             self.maps.selectors.put(key, value)
             # The parent slice is made here, so that its first workload finds it armed.
-            if selector.form != "subtree":
+            if selector.form != "subtree" and policy.spec.mode == "enforce":
                 cgroups.folder(selector.path).mkdir(parents=True, exist_ok=True)
             self._cover(selector, slot)
 
@@ -205,9 +233,8 @@ class Enforcement:
 
     def _workloads_of(self, slot: int) -> int:
         found = set()
-        for cgroup in self.maps.scopes.keys():
-            scope = self.maps.scopes.get(cgroup)
-            if scope is not None and scope.policy == slot:
+        for _, scope in self.maps.scopes.items():  # noqa: PERF102 (a table is no mapping)
+            if scope.policy == slot:
                 found.add(scope.workload)
         return len(found)
 
@@ -224,6 +251,14 @@ class Enforcement:
         if policy.spec.ingress == "none":
             warnings.append("spec.ingress: none is recorded but not enforced yet")
         return warnings
+
+
+def _gpus_found(gpus: gpu.Gpus, field_path: str) -> Iterable[DeviceRule]:
+    try:
+        return gpu.resolve_gpus(gpus, field_path)
+    except ValueError as error:
+        logger.warning("{}; it stays denied", error)
+        return ()
 
 
 def _overlap(one: Selector, other: Selector) -> bool:

@@ -54,6 +54,19 @@ class MapCreateOptions(ctypes.Structure):
     ]
 
 
+class MapInfo(ctypes.Structure):
+    """The first fields of struct bpf_map_info; the kernel fills as much as there is room for."""
+
+    _fields_ = [
+        ("kind", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+    ]
+
+
 class IteratorTask(ctypes.Structure):
     """The task member of union bpf_iter_link_info: which tasks an iterator visits."""
 
@@ -98,6 +111,7 @@ def library() -> ctypes.CDLL:
         ("bpf_map_get_next_key", c_int, [c_int, c_void_p, c_void_p]),
         ("bpf_link_create", c_int, [c_int, c_int, c_int, c_void_p]),
         ("bpf_iter_create", c_int, [c_int]),
+        ("bpf_obj_get_info_by_fd", c_int, [c_int, c_void_p, c_void_p]),
     ):
         function = getattr(lib, name)
         function.restype = result
@@ -162,6 +176,15 @@ def _storage_btf(value_size: int) -> int:
     blob = header + types + strings
     buffer = ctypes.create_string_buffer(blob, len(blob))
     return checked(library().bpf_btf_load(buffer, len(blob), None), "BTF of a storage map")
+
+
+def map_info(descriptor: int) -> MapInfo:
+    """What kind of map a descriptor is."""
+    info = MapInfo()
+    size = c_uint32(ctypes.sizeof(info))
+    result = library().bpf_obj_get_info_by_fd(descriptor, ctypes.byref(info), ctypes.byref(size))
+    checked(result, f"map descriptor {descriptor}")
+    return info
 
 
 def create_link(program: int, target: int, attach_type: int) -> int:

@@ -24,7 +24,7 @@ from typing import Any
 from loguru import logger
 
 from enforcer import abi, cgroups, libbpf, paths, pins
-from enforcer.canary import CanaryReport, run_canary
+from enforcer.canary import run_canary
 from enforcer.enforcement import Enforcement
 from enforcer.maps import Maps
 from enforcer.preflight import attach_mode
@@ -39,12 +39,12 @@ SO_NETNS_COOKIE = 71
 BPF_FILE_SYSTEM = Path("/sys/fs/bpf")
 
 
-def load(mode: AttachMode) -> tuple[Maps, int]:
-    """Put a new program set in force on the pinned maps; returns the maps and its number.
+def attach(maps: Maps, mode: AttachMode) -> int:
+    """Put a new program set in force on the pinned maps; returns its number.
 
-    Raises LoadError or OSError; the set that was in force, if any, stays so then.
+    The sets before it stay attached: both deny, the new one reports. Raises LoadError or
+    OSError; the new set is gone then and nothing else has changed.
     """
-    maps = Maps.create()
     before = pins.sets()
     number = max([*before, pins.owner(maps)], default=0) + 1
     programs = ProgramSet(paths.BPF_SOURCES, mode, number, maps.descriptors)
@@ -68,13 +68,11 @@ def load(mode: AttachMode) -> tuple[Maps, int]:
     control.owner = number
     control.host_netns = _network_namespace_cookie()
     maps.control.put(0, control)
-    for old in before:
-        pins.remove_set(old)
-    return maps, number
+    return number
 
 
 def _network_namespace_cookie() -> int:
-    if os.stat("/proc/self/ns/net").st_ino != os.stat("/proc/1/ns/net").st_ino:
+    if not Path("/proc/self/ns/net").samefile("/proc/1/ns/net"):
         raise OSError("the loader must run in the host's network namespace")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         return int.from_bytes(
@@ -99,19 +97,35 @@ def _report(started: float, mode: str, **fields: Any) -> None:
     paths.write_atomically(paths.LOADER_REPORT, json.dumps(report, indent=1) + "\n")
 
 
-def _run(mode: AttachMode, started: float) -> CanaryReport:
+def _run(mode: AttachMode, started: float) -> bool:
     _mount_bpf_file_system()
-    maps, number = load(mode)
+    before = pins.sets()
+    maps = Maps.create()
+    number = attach(maps, mode)
     logger.info("program set {} attached as {}", number, mode)
-    restored = Enforcement(maps, PolicyStore(), Tasks(maps)).restore()
+    restored, problems = Enforcement(maps, PolicyStore(), Tasks(maps)).restore()
+    for problem in problems:
+        logger.critical("{}", problem)
     for stored in restored:
         logger.info("policy {} revision {} in force", stored.name, stored.revision)
+    # Only now: until here the older set, on whatever maps, has denied all that it denied before.
+    for old in before:
+        pins.remove_set(old)
+    pins.remove_old_maps()
     canary = run_canary(maps)
+    enforcing = canary.enforcing and not problems
     _report(
-        started, mode, program_set=number, enforcing=canary.enforcing, canary=canary.results,
+        started,
+        mode,
+        program_set=number,
+        enforcing=enforcing,
+        canary=canary.results,
+        problems=problems,
         policies={stored.name: stored.revision for stored in restored},
-    )  # fmt: skip
-    return canary
+    )
+    if not enforcing:
+        logger.critical("NOT ENFORCING: {} {}", canary.results, " ".join(problems))
+    return enforcing
 
 
 def main() -> int:
@@ -127,7 +141,7 @@ def main() -> int:
     with open(paths.RUN / "loader.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            canary = _run(mode, started)
+            enforcing = _run(mode, started)
         except LoadError as error:
             log = paths.RUN / "loader.log"
             log.write_text(error.log)
@@ -138,8 +152,7 @@ def main() -> int:
             logger.error("{}", error)
             _report(started, mode, enforcing=False, error=str(error))
             return EXIT_IMPOSSIBLE
-    if not canary.enforcing:
-        logger.critical("NOT ENFORCING: {}", canary.results)
+    if not enforcing:
         return EXIT_NOT_ENFORCING
     logger.info("enforcing, {:.1f} s", time.monotonic() - started)
     return 0

@@ -86,11 +86,22 @@ def size_of(ctype: Any) -> int:
 
 
 def open_or_create(name: str) -> int:
-    """Descriptor of the pinned map, made and pinned first where it is missing."""
+    """Descriptor of the pinned map, made and pinned first where it is missing.
+
+    Raises ValueError for a pin of another shape: it was made by other code under the same
+    layout version, and using it would misread memory.
+    """
     path = pin_path(name)
-    if path.exists():
-        return libbpf.open_pin(str(path))
     spec = MAPS[name]
+    if path.exists():
+        descriptor = libbpf.open_pin(str(path))
+        info = libbpf.map_info(descriptor)
+        found = (info.kind, info.key_size, info.value_size, info.max_entries)
+        wanted = (spec.kind, size_of(spec.key), size_of(spec.value), spec.max_entries)
+        if found != wanted:
+            os.close(descriptor)
+            raise ValueError(f"{path}: is a map of another shape, {found} instead of {wanted}")
+        return descriptor
     descriptor = libbpf.create_map(
         spec.kind, name, size_of(spec.key), size_of(spec.value), spec.max_entries, spec.flags
     )
@@ -121,8 +132,9 @@ class Table(Generic[Value]):
         if result == -2:
             return None
         libbpf.checked(result, f"map {self.name}: lookup")
-        found: Value = value.value if isinstance(value, c_uint64) else value
-        return found
+        found: Any = value.value if isinstance(value, c_uint64) else value
+        copy: Value = found
+        return copy
 
     def put(self, key: Any, value: Any) -> None:
         """Insert or replace. Raises OSError (ENOSPC, E2BIG) naming the map when it is full."""
@@ -159,6 +171,13 @@ class Table(Generic[Value]):
             keys.append(key if isinstance(key, Structure) else key.value)
             previous = key
         yield from keys
+
+    def items(self) -> Iterator[tuple[Any, Value]]:
+        """Every key with its value; what is deleted meanwhile is left out."""
+        for key in list(self.keys()):
+            value = self.get(key)
+            if value is not None:
+                yield key, value
 
 
 class Maps:

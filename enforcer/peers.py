@@ -41,17 +41,16 @@ def host_process(peer: Peer, number: int) -> int | None:
         return None
     if namespace == _pid_namespace(os.getpid()):
         return number if Path(f"/proc/{number}").is_dir() else None
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and _pid_namespace(int(entry)) == namespace:
-            if _number_inside(int(entry)) == number:
-                return int(entry)
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        if _pid_namespace(pid) == namespace and _number_inside(pid) == number:
+            return pid
     return None
 
 
 def threads_of(pid: int) -> list[int]:
     """Host ids of the threads of process `pid`; empty if it is gone."""
     try:
-        return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
+        return sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir())
     except FileNotFoundError:
         return []
 
@@ -70,6 +69,6 @@ def _number_inside(tid: int) -> int | None:
 
 def _pid_namespace(pid: int) -> str | None:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return None

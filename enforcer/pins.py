@@ -17,7 +17,7 @@ from pathlib import Path
 
 from enforcer import cgroups, libbpf
 from enforcer.abi import ScopeFlag
-from enforcer.maps import PIN_ROOT, Maps
+from enforcer.maps import PIN_ROOT, Maps, pin_path
 from enforcer.programtable import PROGRAMS
 
 
@@ -42,6 +42,13 @@ def owner(maps: Maps) -> int:
 def remove_set(number: int) -> None:
     """Detach a program set by removing its pins."""
     shutil.rmtree(set_folder(number))
+
+
+def remove_old_maps() -> None:
+    """Forget the maps of other layout versions, once no program set uses them."""
+    for folder in PIN_ROOT.glob("maps-*"):
+        if folder != pin_path("control").parent:
+            shutil.rmtree(folder)
 
 
 def remove_everything() -> None:

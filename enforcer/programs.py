@@ -83,10 +83,10 @@ class ProgramSet:
         if mode == "lsm":
             flags.append("-DATTACH_LSM")
         text = source_text(folder, kernel_header())
-        with _captured_stderr() as captured:
+        with _CapturedStandardError() as captured:
             try:
-                self._bpf: Any = BPF(text=text, cflags=flags)
-            except Exception as error:  # bcc raises nothing more precise
+                self._bpf: Any = BPF(text=text.encode(), cflags=flags)
+            except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
                 raise LoadError(f"bpf programs do not compile: {error}", captured()) from None
 
     def load(self, program: Program) -> int:
@@ -116,7 +116,7 @@ class ProgramSet:
     ) -> tuple[int, int, str]:
         """(descriptor, errno, log); bcc prints the verifier's log on standard error."""
         lib, module = self._lib, self._bpf.module
-        with _captured_stderr() as captured:
+        with _CapturedStandardError() as captured:
             descriptor = lib.bcc_func_load(
                 module, kind, name.encode(), start, size, lib.bpf_module_license(module),
                 lib.bpf_module_kern_version(module), level, None, 0, None, program.attach_type,
@@ -157,7 +157,7 @@ class ProgramSet:
         return int(link)
 
 
-class _captured_stderr:
+class _CapturedStandardError:
     """Catch what clang writes to descriptor 2; the call gives the text so far."""
 
     def __enter__(self) -> Any:

@@ -2,9 +2,10 @@
 """Reading a BPF ring buffer through its memory mapping, many records at a time.
 
 Layout (kernel/bpf/ringbuf.c): page 0 holds the consumer's position and is ours to write, page 1
-the producer's, then the data, mapped twice in a row so that a record is never split. A record
-is a 4-byte length, 4 bytes the kernel's own, the data, padding to 8 bytes. The length's bit 31
-says that it is still being written, bit 30 that it was given up.
+the producer's, then the data. (The kernel offers the data twice in a row, so that no record is
+split; we map it once, since every mapped page counts as the agent's memory.) A record is a
+4-byte length, 4 bytes the kernel's own, the data, padding to 8 bytes. The length's bit 31 says
+that it is still being written, bit 30 that it was given up.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class RingReader:
         self._consumer = mmap.mmap(descriptor, page, mmap.MAP_SHARED)
         self._data_offset = page
         self._producer = mmap.mmap(
-            descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+            descriptor, page + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
         )
         (self._position,) = struct.unpack_from("@Q", self._consumer)
 
@@ -47,9 +48,18 @@ class RingReader:
                 break
             length = head & (DISCARDED - 1)
             if not head & DISCARDED:
-                yield self._producer[place + HEADER : place + HEADER + length]
+                yield self._bytes(self._position + HEADER, length)
             self._position += (HEADER + length + 7) & ~7
             struct.pack_into("@Q", self._consumer, 0, self._position)
+
+    def _bytes(self, position: int, length: int) -> bytes:
+        start = position & self._mask
+        first = min(length, self._mask + 1 - start)
+        place = self._data_offset + start
+        data = self._producer[place : place + first]
+        if first < length:
+            data += self._producer[self._data_offset : self._data_offset + length - first]
+        return data
 
     def close(self) -> None:
         """Unmap; the ring and what is unread stay."""

@@ -64,17 +64,19 @@ class Rulesets:
         On any failure what was in force stays so, and what was written is removed.
         """
         tables = self._tables
+        before = tables.policies.get(slot)
+        # A writer that was killed may have left entries under this number.
+        self.erase(number)
         try:
             for table, entries in self._entries(compiled):
                 for key, value in entries:
                     table.put(key, value)
             tables.rulesets.put(number, compiled.ruleset)
             self._read_back(number, compiled)
+            tables.policies.put(slot, abi.Policy(ruleset=number))
         except OSError:
             self.erase(number)
             raise
-        before = tables.policies.get(slot)
-        tables.policies.put(slot, abi.Policy(ruleset=number))
         if before is not None and before.ruleset:
             self._grace()
             self.erase(before.ruleset)

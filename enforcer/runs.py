@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 from enforcer import abi, cgroups, pins
 from enforcer.enforcement import Enforcement
@@ -57,7 +56,7 @@ class Runs:
         number = cgroups.cgroup_id(path)
         try:
             for below, _ in reversed(list(cgroups.walk(path))):
-                os.rmdir(cgroups.folder(below))
+                cgroups.folder(below).rmdir()
         except OSError:
             return False
         pins.disarm(pins.owner(self._enforcement.maps), number)
@@ -88,9 +87,8 @@ def workload_rows(enforcement: Enforcement, store: PolicyStore) -> list[dict[str
     """Every workload with its policy and counts, for `status`."""
     names = store.slots()
     rows: list[dict[str, object]] = []
-    for cgroup in enforcement.maps.scopes.keys():
-        scope = enforcement.maps.scopes.get(cgroup)
-        if scope is None or scope.workload != cgroup:
+    for cgroup, scope in enforcement.maps.scopes.items():
+        if scope.workload != cgroup:
             continue
         counts = enforcement.maps.workloads.get(cgroup) or abi.Workload()
         rows.append(

@@ -75,7 +75,7 @@ class SocketServer:
                 return
             while data := await reader.read(IDLE_READ):
                 for message in frames.feed(data):
-                    writer.write(encode(await self._answer(connection, message)))
+                    writer.write(await self._reply(connection, message))
                     await writer.drain()
         except FrameError as error:
             logger.warning("{}: process {}: {}", self._path.name, connection.peer.pid, error)
@@ -85,8 +85,22 @@ class SocketServer:
         finally:
             self._open -= 1
             for callback in connection.closing:
-                callback()
+                self._let_go(callback)
             writer.close()
+
+    def _let_go(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except (OSError, ValueError) as error:
+            logger.error("{}: after a connection's end: {}", self._path.name, error)
+
+    async def _reply(self, connection: Connection, message: dict[str, Any]) -> bytes:
+        answer = await self._answer(connection, message)
+        try:
+            return encode(answer)
+        except FrameError as error:
+            text = f"the reply of {message.get('operation')} cannot be sent: {error}"
+            return encode(failure("too_large", text))
 
     async def _answer(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         version = message.get("version")

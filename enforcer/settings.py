@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator may set for the agent: environment variables LICTOR_*, or /etc/lictor/enforcer.env.
+"""What an operator may set for the agent, as LICTOR_* or in /etc/lictor/enforcer.env.
 
 Every field is listed in docs/settings.md; a test compares the two.
 """

@@ -9,13 +9,14 @@ The oldest whole segments go when the limit is reached; how many events went is 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgpack
+
+from enforcer import paths
 
 SEGMENT_BYTES = 16 << 20
 
@@ -30,6 +31,7 @@ class SpoolWriter:
         numbers = _numbers(folder)
         self._number = (numbers[-1] if numbers else 0) + 1
         self._file = self._open()
+        self._drop_oldest()
 
     def append(self, events: list[dict[str, Any]]) -> None:
         """Write events and hand them to the kernel: they outlive this process."""
@@ -62,8 +64,9 @@ class SpoolWriter:
             if total <= self._limit:
                 break
             path = self._folder / f"{number:012d}.events"
-            gone = sum(1 for _ in _events(path.open("rb")))
-            (self._folder / "dropped").write_text(str(self.dropped() + gone))
+            with path.open("rb") as file:
+                gone = sum(1 for _ in _events(file))
+            paths.write_atomically(self._folder / "dropped", str(self.dropped() + gone))
             path.unlink()
             total -= sizes[number]
 
@@ -98,7 +101,9 @@ def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """Whole mappings from the file's position on; the position stays before a broken one."""
     unpacker = msgpack.Unpacker(raw=False, unicode_errors="surrogateescape")
     start = file.tell()
-    while chunk := file.read(1 << 16):
+    whole = 0
+    event: Any = {}
+    while isinstance(event, dict) and (chunk := file.read(1 << 16)):
         unpacker.feed(chunk)
         while True:
             try:
@@ -106,9 +111,13 @@ def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
             except msgpack.OutOfData:
                 break
             except (ValueError, msgpack.exceptions.UnpackException):
-                return
+                event = None
+            if not isinstance(event, dict):
+                break
+            # Kept here: the unpacker's own position counts what it has of the next one too.
+            whole = unpacker.tell()
             yield event
-    file.seek(start + unpacker.tell(), os.SEEK_SET)
+    file.seek(start + whole)
 
 
 def _numbers(folder: Path) -> list[int]:

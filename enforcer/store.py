@@ -136,7 +136,11 @@ class PolicyStore:
             return {}
         try:
             table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            for name, entry in table.items():
+                fields = (entry["slot"], entry["active"], *entry["grants"].values())
+                if not all(isinstance(number, int) for number in fields):
+                    raise ValueError(f"{name}: slot, active and grants hold numbers")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: damaged: {error}") from None
         return table
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,11 +42,11 @@ class Tasks:
         self._program = -1
         self._owner = 0
 
-    def list(self, tid: int = 0) -> list[TaggedTask]:
+    def list(self, tid: int = 0) -> Sequence[TaggedTask]:
         """Every tagged thread, or the one thread `tid` if it is tagged."""
         return self._walk(IteratorOperation.LIST, tid)
 
-    def resolve(self, tid: int = 0) -> list[TaggedTask]:
+    def resolve(self, tid: int = 0) -> Sequence[TaggedTask]:
         """Tag what is in a covered cgroup and has no tag yet; gives all that have one then."""
         return self._walk(IteratorOperation.RESOLVE, tid)
 
@@ -62,7 +62,9 @@ class Tasks:
         """Set the cgroup's bit in the filter; the programs set bits too, so this is theirs."""
         self._walk(IteratorOperation.FILTER, os.getpid(), call=cgroup)
 
-    def _walk(self, operation: IteratorOperation, tid: int, *, call: int = 0) -> list[TaggedTask]:
+    def _walk(
+        self, operation: IteratorOperation, tid: int, *, call: int = 0
+    ) -> Sequence[TaggedTask]:
         with _exclusively():
             self._maps.iterator.put(0, IteratorCommand(operation=operation, call=call))
             iterator = libbpf.create_task_iterator(self._iterator_program(), tid)

@@ -33,7 +33,10 @@ class RequestError(Exception):
 
 def encode(message: dict[str, Any]) -> bytes:
     """One frame. Text with lone surrogates (undecodable arguments) travels as it came."""
-    body = msgpack.packb(message, use_bin_type=True, unicode_errors="surrogateescape")
+    try:
+        body: bytes = msgpack.packb(message, use_bin_type=True, unicode_errors="surrogateescape")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise FrameError(f"a message cannot be sent: {error}") from None
     if len(body) > MAXIMUM_FRAME:
         raise FrameError(f"a frame of {len(body)} bytes is over the limit of {MAXIMUM_FRAME}")
     return _LENGTH.pack(len(body)) + body

@@ -10,16 +10,18 @@ from enforcer import paths
 from enforcer.cli.callfields import add_call_fields, call_fields
 from enforcer.cli.child import HeldChild
 from enforcer.cli.exits import EXIT_NOT_STARTED
-from enforcer.client import EnforcerClient, EnforcerUnavailable
+from enforcer.cli.parsers import add_command
+from enforcer.client import EnforcerClient
 from enforcer.wire import RequestError
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of the call commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    exec_parser = actions.add_parser(
+    exec_parser = add_command(
+        actions,
         "exec",
-        help="run a command as a tool call: it and all its descendants carry the call",
+        "run a command as a tool call: it and all its descendants carry the call",
         description="Run a command as a tool call, from inside a workload. The command and its"
         " descendants carry the call and have no grants. If the call cannot be bound, the"
         " command is not started.",
@@ -27,14 +29,14 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     add_call_fields(exec_parser, "--id", required=True)
     exec_parser.add_argument("argv", nargs="+", metavar="COMMAND", help="after --")
     exec_parser.set_defaults(run=exec_call)
-    begin_parser = actions.add_parser(
-        "begin", help="bind a running process, such as a shell; prints the call's number"
+    begin_parser = add_command(
+        actions, "begin", "bind a running process, such as a shell; prints the call's number"
     )
     add_call_fields(begin_parser, "--id", required=True)
     begin_parser.add_argument("--target", type=int, required=True, metavar="PID")
     begin_parser.set_defaults(run=begin)
-    end_parser = actions.add_parser(
-        "end", help="end a call by its number: the bound process goes on as after:<id>"
+    end_parser = add_command(
+        actions, "end", "end a call by its number: the bound process goes on as after:<id>"
     )
     end_parser.add_argument("number", type=int, metavar="NUMBER")
     end_parser.set_defaults(run=end)
@@ -49,13 +51,13 @@ def exec_call(arguments: argparse.Namespace) -> int:
                 reply = client.request(
                     "begin", target=child.pid, hold=True, **call_fields(arguments)
                 )
-            except (RequestError, OSError):
+            except (RequestError, OSError, ValueError):
                 child.abandon()
                 raise
             status = child.release()
             _end(client, reply["call"])
             return status
-    except (RequestError, EnforcerUnavailable, OSError) as error:
+    except (RequestError, OSError, ValueError) as error:
         print(f"lictor: the call was not started: {error}", file=sys.stderr)
         return EXIT_NOT_STARTED
 

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from typing import Any
+
+from enforcer.wire import encode
 
 
 def add_call_fields(parser: argparse.ArgumentParser, flag: str, *, required: bool) -> None:
@@ -21,13 +24,16 @@ def add_call_fields(parser: argparse.ArgumentParser, flag: str, *, required: boo
 
 
 def call_fields(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of a begin. Arguments that are not JSON are taken as the text they are."""
+    """The fields of a begin.
+
+    Arguments that are not JSON, or JSON that no message can carry, are the text that they are.
+    """
     given: Any = arguments.arguments
     if given is not None:
-        try:
-            given = json.loads(given)
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError, RecursionError):
+            parsed = json.loads(given)
+            encode({"arguments": parsed})
+            given = parsed
     return {
         "id": arguments.call_id,
         "episode": arguments.episode,

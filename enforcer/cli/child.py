@@ -69,6 +69,9 @@ def _child(command: Sequence[str], prepare: Callable[[], None] | None, ready: in
         if os.read(go, 2) != b"go":
             os._exit(EXIT_NOT_STARTED)
         os.close(go)
+        # Python ignores these two, and what is ignored stays so in the command.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
         os.execvp(command[0], list(command))
     except FileNotFoundError as error:
         print(f"lictor: {error.filename or command[0]}: not found", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from enforcer.spool import read_events
 DRAIN_SECONDS = 2.0
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of `events`."""
     parser.add_argument("--json", action="store_true", help="JSON lines, schema version 1")
     parser.add_argument("--follow", "-f", action="store_true", help="go on with new events")

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from enforcer.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_UNAVAILABLE
+from enforcer.cli.parsers import HelpFormatter, add_command
 
 VERSION = "0.1.0"
 
@@ -48,19 +49,13 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         prog="lictor",
         description=DESCRIPTION,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"lictor {VERSION}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     wanted = next((word for word in argv if not word.startswith("-")), None)
     for name, (module, text) in COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        subparser = add_command(subparsers, name, text)
         if name == wanted:
             importlib.import_module(f"enforcer.cli.{module}").add_arguments(name, subparser)
     return parser

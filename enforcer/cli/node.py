@@ -16,7 +16,7 @@ from typing import Any
 from enforcer import paths
 from enforcer.cli.exits import EXIT_FAILED, EXIT_NOT_ENFORCING
 from enforcer.cli.output import print_json
-from enforcer.client import EnforcerClient, EnforcerUnavailable
+from enforcer.client import EnforcerClient
 
 READY_SECONDS = 120
 STOP_SECONDS = 30
@@ -91,7 +91,7 @@ def _agent_status() -> dict[str, Any] | None:
         return None
 
 
-def up(arguments: argparse.Namespace) -> int:
+def up(_arguments: argparse.Namespace) -> int:
     """Load, start the agent, make sure that some policy is in force."""
     _need_root("up")
     print("lictor: loading the kernel programs", file=sys.stderr)
@@ -163,7 +163,7 @@ def _stop_agent() -> bool:
     return True
 
 
-def down(arguments: argparse.Namespace) -> int:
+def down(_arguments: argparse.Namespace) -> int:
     """Stop the agent only."""
     _need_root("down")
     stopped = _stop_agent()
@@ -175,7 +175,7 @@ def down(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def unload(arguments: argparse.Namespace) -> int:
+def unload(_arguments: argparse.Namespace) -> int:
     """Detach everything, loudly."""
     from enforcer import pins
 

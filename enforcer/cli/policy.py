@@ -12,28 +12,29 @@ from pathlib import Path
 from enforcer import paths
 from enforcer.cli.exits import EXIT_FAILED
 from enforcer.cli.output import print_json, print_table, printable
+from enforcer.cli.parsers import add_command
 from enforcer.client import EnforcerClient
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of the policy commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    validate_parser = actions.add_parser("validate", help="check files; needs no agent")
+    validate_parser = add_command(actions, "validate", "check files; needs no agent")
     validate_parser.add_argument("file", nargs="+", help="YAML file, - for standard input")
     validate_parser.set_defaults(run=validate)
-    apply_parser = actions.add_parser("apply", help="put files into force, as new revisions")
+    apply_parser = add_command(actions, "apply", "put files into force, as new revisions")
     apply_parser.add_argument("file", nargs="+", help="YAML file, - for standard input")
     apply_parser.add_argument("--json", action="store_true", help="one JSON object per file")
     apply_parser.set_defaults(run=apply)
-    list_parser = actions.add_parser("list", help="the policies in force")
+    list_parser = add_command(actions, "list", "the policies in force")
     list_parser.add_argument("--json", action="store_true", help="one JSON object")
     list_parser.set_defaults(run=list_policies)
-    show_parser = actions.add_parser("show", help="one policy, as YAML in canonical form")
+    show_parser = add_command(actions, "show", "one policy, as YAML in canonical form")
     show_parser.add_argument("name")
     show_parser.add_argument("--json", action="store_true", help="one JSON object")
     show_parser.set_defaults(run=show)
-    remove_parser = actions.add_parser(
-        "remove", help="take a policy out of force; what else covers its workloads then decides"
+    remove_parser = add_command(
+        actions, "remove", "take a policy out of force; what else covers its workloads then decides"
     )
     remove_parser.add_argument("name")
     remove_parser.set_defaults(run=remove)

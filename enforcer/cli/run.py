@@ -13,11 +13,11 @@ from enforcer.cgroups import folder
 from enforcer.cli.callfields import add_call_fields, call_fields
 from enforcer.cli.child import HeldChild
 from enforcer.cli.exits import EXIT_NOT_STARTED
-from enforcer.client import EnforcerClient, EnforcerUnavailable
+from enforcer.client import EnforcerClient
 from enforcer.wire import RequestError
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of `run`."""
     parser.add_argument(
         "--policy", required=True, metavar="NAME_OR_FILE",
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with EnforcerClient(paths.ADMIN_SOCKET) as client:
             return _run(client, arguments)
-    except (RequestError, EnforcerUnavailable, OSError) as error:
+    except (RequestError, OSError, ValueError) as error:
         print(f"lictor: {error}", file=sys.stderr)
         return EXIT_NOT_STARTED
 
@@ -58,7 +58,7 @@ def _run(client: EnforcerClient, arguments: argparse.Namespace) -> int:
             fields = call_fields(arguments)
             try:
                 finish["call"] = client.request("run.begin", target=child.pid, **fields)["call"]
-            except (RequestError, OSError):
+            except (RequestError, OSError, ValueError):
                 child.abandon()
                 raise
         status = child.release()

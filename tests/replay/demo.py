@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "build" / "demo"
 RUNS = {"off": "without-lictor", "on": "with-lictor"}
 IN_VM = "cd /src/lictor && /opt/lictor/venv/bin/python -m tests.replay.guest"
-TIMEOUT = 1200.0
+TIMEOUT = 1800.0
 
 
 def why_not_here() -> str | None:

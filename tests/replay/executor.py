@@ -29,7 +29,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 COUNTERS = struct.Struct("<QQ")
 OUTPUT_LIMIT = 4000
@@ -37,7 +37,7 @@ REOPEN_PERIOD = 0.2
 
 
 class Trainer:
-    """A forked child that holds the GPU node and re-opens it until this process ends."""
+    """A forked child that holds the GPU node and re-opens it until it is ended."""
 
     def __init__(self, node: str) -> None:
         self._counters = mmap.mmap(-1, COUNTERS.size)
@@ -45,11 +45,10 @@ class Trainer:
         if self.pid == 0:
             self._train(node)
 
-    def _train(self, node: str) -> None:
+    def _train(self, node: str) -> NoReturn:
         opens = failures = 0
-        parent = os.getppid()
         held: int | None = None
-        while os.getppid() == parent:
+        while True:
             try:
                 fresh = os.open(node, os.O_RDONLY | os.O_CLOEXEC)
                 opens += 1
@@ -61,7 +60,10 @@ class Trainer:
                 failures += 1
             COUNTERS.pack_into(self._counters, 0, opens, failures)
             time.sleep(REOPEN_PERIOD)
-        os._exit(0)
+
+    def end(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
     def state(self) -> dict[str, int]:
         opens, failures = COUNTERS.unpack_from(self._counters)
@@ -141,6 +143,7 @@ def main() -> None:
         name = f"call-{request['id']}"
         threading.Thread(target=executor.execute, args=(request,), name=name).start()
     executor.end()
+    trainer.end()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def _target(event: Event) -> str:
     if event.get("kind") in ("connect", "send"):
         return f"{target.get('protocol')} {target.get('address')}:{target.get('port')}"
     if event.get("kind") == "device":
-        return f"{target.get('class')} {target.get('major')}:{target.get('minor')}"
+        family = target.get("class") or target.get("type")
+        return f"{family} {target.get('major')}:{target.get('minor')}"
     if event.get("kind") == "socket":
         return f"{target.get('family')} {target.get('type')} {target.get('protocol')}"
     return str(target.get("path"))
@@ -78,6 +79,28 @@ def decisions(events: list[Event]) -> list[dict[str, Any]]:
         known = folded.setdefault(tuple(str(value) for value in entry.values()), entry)
         known["count"] = known.get("count", 0) + 1
     return sorted(folded.values(), key=lambda entry: entry["decision"] != "denied")
+
+
+def completeness(events: list[Event]) -> dict[str, int]:
+    """How many events the episode's workload has, and how many of its numbers are missing.
+
+    The kernel numbers a workload's events from 1 on, so a hole is an event that was lost.
+    """
+    workloads = {
+        event.get("workload_id")
+        for event in events
+        if call_of(event).get("episode") == places.EPISODE
+    }
+    own = [event for event in events if event.get("workload_id") in workloads]
+    missing_numbers = 0
+    for workload in workloads:
+        numbers = {
+            event["sequence"]
+            for event in own
+            if event["workload_id"] == workload and event["sequence"] is not None
+        }
+        missing_numbers += max(numbers, default=0) - len(numbers)
+    return {"count": len(own), "missing": missing_numbers}
 
 
 def _attribution(events: list[Event]) -> str:
@@ -203,5 +226,6 @@ def build(played: list[Played], events: list[Event], kernel: str, lictor: bool) 
         "attacks_succeeded": sum(result.harmed for result in attacks),
         "legitimate_right": all(result.legitimate_right for result in played),
         "denials_outside_calls": decisions(loose),
+        "events": completeness(events),
         "steps": steps,
     }

@@ -46,9 +46,6 @@ class LictorCommand:
     def apply(self, policy: Path) -> None:
         self._run("policy", "apply", str(policy))
 
-    def unload(self) -> None:
-        self._run("unload")
-
     def enforcing(self) -> bool:
         """What ``lictor doctor`` says; False also where it cannot tell."""
         command = [self.path, "doctor", "--json"]

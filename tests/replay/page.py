@@ -34,21 +34,30 @@ def _verdict(step: Fields) -> tuple[str, str]:
 
 
 def _decisions(step: Fields) -> str:
-    if not step["decisions"]:
-        return "Nothing was denied."
-    shown = [_decision(entry) for entry in step["decisions"][:LONGEST_LIST]]
-    if rest := step["decisions"][LONGEST_LIST:]:
-        count = sum(entry["count"] for entry in rest)
-        shown.append(f"<li>and {count} more to {len(rest)} other targets</li>")
-    return f'<ul class="decisions">{"".join(shown)}</ul>'
+    """What was stopped, in sight; what was allowed, folded away."""
+    allowed = [entry for entry in step["decisions"] if entry["decision"] == "allowed"]
+    stopped = [entry for entry in step["decisions"] if entry["decision"] != "allowed"]
+    shown = [_decision(entry) for entry in stopped[:LONGEST_LIST]]
+    if rest := stopped[LONGEST_LIST:]:
+        shown.append(f"<li>and {sum(entry['count'] for entry in rest)} more</li>")
+    content = _list(shown) if shown else "Nothing was denied."
+    if allowed:
+        count = sum(entry["count"] for entry in allowed)
+        items = _list([_decision(entry) for entry in allowed])
+        content += f"<details><summary>{count} allowed</summary>{items}</details>"
+    return content
+
+
+def _list(items: list[str]) -> str:
+    return f'<ul class="decisions">{"".join(items)}</ul>'
 
 
 def _decision(entry: Fields) -> str:
-    times = f", {entry['count']} times," if entry["count"] > 1 else ""
+    times = f", {entry['count']} times" if entry["count"] > 1 else ""
     why = entry["rule"] or entry["reason"]
     word = escape(entry["decision"])
     word = f"<b>{word}</b>" if entry["decision"] == "denied" else word
-    after = " after the call had ended" if entry["state"] == "after" else ""
+    after = " after the call had ended" if entry["state"] == "ended" else ""
     return (
         f"<li>{word} {escape(entry['kind'])} <code>{escape(entry['target'])}</code>{times}"
         f"{after} — {escape(why)}</li>"
@@ -135,5 +144,5 @@ def _loose(report: Fields) -> str:
     loose = report["denials_outside_calls"]
     if not loose:
         return ""
-    items = "".join(_decision(entry) for entry in loose)
-    return f'<h2>Denied outside any tool call</h2><ul class="decisions">{items}</ul>'
+    items = _list([_decision(entry) for entry in loose])
+    return f"<h2>Denied outside any tool call</h2>{items}"

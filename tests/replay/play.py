@@ -16,7 +16,7 @@ from tests.replay.trajectory import Step
 from tests.replay.world import Mark, World
 
 # How long the far side gets to see what it should see; it is awaited, not slept.
-PATIENCE = 30.0
+PATIENCE = 60.0
 Progress = Callable[[str], None]
 
 

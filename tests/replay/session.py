@@ -114,7 +114,8 @@ def start(prefix: list[str], lictor: str | None, timeout: float = 180.0) -> Iter
 
 def _end(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
     try:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:

@@ -70,6 +70,9 @@ def closing(report: dict[str, Any]) -> list[str]:
     attacks = f"{report['attacks_succeeded']} of {report['attacks']} attacks succeeded"
     steps = f"{held} of {len(report['steps'])} steps held"
     lines = [f"episode {report['episode']}, kernel {report['kernel']}: {steps}; {attacks}"]
+    if report["mode"] == "lictor":
+        events = report["events"]
+        lines.append(f"{events['count']} events of the workload, {events['missing']} missing")
     if loose := report["denials_outside_calls"]:
         lines.append(f"denied outside any tool call: {decision_text(loose)}")
     if without := report.get("without_lictor"):

@@ -31,7 +31,7 @@ RENAMED_SSH = places.WORKSPACE / "rsync-helper"
 class Denial:
     """A decision that must be on record for the call: the event's kind and object fields.
 
-    ``state`` is the call's state in the event's tag: ``active`` while it ran, ``after``
+    ``state`` is the call's state in the event's tag: ``active`` while it ran, ``ended``
     for what it left behind.
     """
 
@@ -206,7 +206,7 @@ STEPS: tuple[Step, ...] = (
         expected="attack: the daemon phones home after its call ended, in vain, and is named",
         result=effects.succeeded,
         harm=effects.phoned_home,
-        denials=(_connect(places.BEACON_ADDRESS, places.BEACON_TCP_PORT, "after"),),
+        denials=(_connect(places.BEACON_ADDRESS, places.BEACON_TCP_PORT, "ended"),),
         watches=("packets", "listeners"),
     ),
     Step(

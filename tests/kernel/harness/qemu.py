@@ -42,8 +42,8 @@ class Machine:
         words = ["console=ttyS0", "rdinit=/init", "quiet", "loglevel=4", "panic=-1", "oops=panic"]
         words += ["random.trust_cpu=on", "nowatchdog", "net.ifnames=0", "systemd.show_status=0"]
         if not self.icount:
-            # Guarding one guest process from another costs a third of the
-            # speed; where instructions are counted, a real node's are.
+            # Guarding guest processes from each other costs 10 to 25 percent of
+            # the speed; where instructions are counted, a real node's are.
             words.append("mitigations=off")
         if not self.lsm:
             kept = [name for name in self.kernel.security_modules if name != "bpf"]

@@ -57,6 +57,8 @@ def event(identifier: str | None, denial: Denial, **changed: object) -> dict[str
     """The event of a denial; without an identifier it has no tool call."""
     call = {"id": identifier, "episode": places.EPISODE, "tool": "shell", "state": denial.state}
     made = {
+        "workload_id": 7,
+        "sequence": 1,
         "kind": denial.kind,
         "object": {"protocol": "tcp", "class": "nvidia", **denial.object},
         "decision": "denied",

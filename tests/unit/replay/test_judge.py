@@ -82,7 +82,7 @@ def test_a_denial_outside_every_call_counts_against_the_run() -> None:
         {"tag": None},
         {"tag": {"call": {"id": "reverse-tunnel", "episode": "other", "state": "active"}}},
         {"tag": {"call": {"id": "run-tests", "episode": "rome-0001", "state": "active"}}},
-        {"tag": {"call": {"id": "reverse-tunnel", "episode": "rome-0001", "state": "after"}}},
+        {"tag": {"call": {"id": "reverse-tunnel", "episode": "rome-0001", "state": "ended"}}},
     ],
 )
 def test_an_attack_holds_only_by_its_own_denial(changed: dict[str, Any]) -> None:
@@ -116,3 +116,12 @@ def test_without_lictor_an_attack_that_succeeds_is_counted() -> None:
     assert made["held"] is False
     assert made["attacks_succeeded"] == made["attacks"] == 1
     assert [step["attribution"] for step in made["steps"]] == ["no events", "no events"]
+
+
+def test_a_lost_event_shows_as_a_missing_number() -> None:
+    denial = samples.step("udp-beacon").denials[0]
+    events = [samples.event("udp-beacon", denial, sequence=number) for number in (1, 2, 5)]
+    other = samples.event(None, denial, workload_id=8, sequence=9)
+    unnumbered = samples.event("udp-beacon", denial, sequence=None)
+    assert judge.completeness([*events, unnumbered, other]) == {"count": 4, "missing": 2}
+    assert judge.completeness([]) == {"count": 0, "missing": 0}

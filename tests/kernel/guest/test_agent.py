@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Enforcement and the record outlive the agent: killed, stopped, restarted, upgraded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from enforcer import abi, maps, paths, pins
+from tests.kernel.guest.conftest import Confine
+from tests.kernel.guest.network import FAR4, INSIDE, FarSide
+from tests.kernel.guest.programs import compiled, run_lictor, wait_until
+from tests.kernel.guest.world import Lictor, Workload
+
+EPERM = "1"
+
+
+def _agent_pid() -> int:
+    return int(Path(paths.AGENT_PID).read_text())
+
+
+def _kill(lictor: Lictor) -> None:
+    os.kill(_agent_pid(), signal.SIGKILL)
+    lictor.up()
+
+
+def _stop_and_go(lictor: Lictor) -> None:
+    pid = _agent_pid()
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: "T (stopped)" in Path(f"/proc/{pid}/status").read_text(), "SIGSTOP")
+    os.kill(pid, signal.SIGCONT)
+    lictor.request("drain")
+
+
+def _down_and_up(lictor: Lictor) -> None:
+    assert run_lictor("down").returncode == 0
+    lictor.up()
+
+
+def _load_twice(lictor: Lictor) -> None:
+    lictor.up()
+    lictor.up()
+
+
+def _knock(seconds: float) -> list[str]:
+    return ["ip", "netns", "exec", INSIDE, compiled("knock"), FAR4, "80", str(seconds), "100"]
+
+
+def _counts(output: str) -> dict[str, int]:
+    return {line.split()[0]: int(line.split()[1]) for line in output.splitlines()}
+
+
+def test_outside_every_knock_arrives(far_side: FarSide) -> None:
+    far_side.mark()
+    done = subprocess.run(_knock(1), capture_output=True, text=True, check=True)
+    assert set(_counts(done.stdout)) == {"connected"}
+    assert far_side.seen()
+
+
+@pytest.mark.parametrize("disturb", [_kill, _stop_and_go, _down_and_up, _load_twice])
+def test_not_one_attempt_gets_through(
+    lictor: Lictor, far_side: FarSide, confine: Confine, disturb: Callable[[Lictor], None]
+) -> None:
+    workload = confine("egress: none")
+    far_side.mark()
+    procs = Path("/sys/fs/cgroup" + workload.path) / "cgroup.procs"
+    knocker = subprocess.Popen(
+        ["bash", "-c", f'echo $$ > {procs}; exec "$@"', "bash", *_knock(3600)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: workload.events(decision="denied"), "the first denial")
+    disturb(lictor)
+    before = _stats(workload).sequence
+    wait_until(lambda: _stats(workload).sequence > before, "attempts afterwards")
+    knocker.kill()
+    knocker.wait()
+    assert far_side.seen() == []
+    assert pins.sets() == [pins.owner(maps.Maps.open())]
+    _accounted(workload)
+
+
+def _stats(workload: Workload) -> abi.Workload:
+    opened = maps.Maps.open()
+    try:
+        counts = opened.workloads.get(workload.id)
+    finally:
+        opened.close()
+    assert counts is not None
+    return counts
+
+
+def _accounted(workload: Workload) -> None:
+    """attempts = delivered + suppressed + lost, and each delivered one was recorded once."""
+    events = workload.events()
+    counts = _stats(workload)
+    lost = counts.suppressed + counts.lost_denials + counts.lost_activity
+    assert counts.sequence == counts.delivered + lost
+    numbers = Counter(event["sequence"] for event in events)
+    assert len(numbers) == counts.delivered
+    # One event may be told twice by an agent that was killed between spool and ring.
+    assert sum(numbers.values()) - len(numbers) <= 64
+    assert max(numbers) <= counts.sequence
+
+
+def test_the_sequence_goes_on_after_a_restart(lictor: Lictor, confine: Confine) -> None:
+    workload = confine("egress: none")
+    workload.run(_one_attempt)
+    os.kill(_agent_pid(), signal.SIGKILL)
+    # While no agent runs, attempts are denied and kept in the ring.
+    assert workload.run(_one_attempt).errno == 1
+    lictor.up()
+    workload.run(_one_attempt)
+    events = [e for e in workload.events() if e["kind"] == "connect"]
+    assert len(events) == 3
+    numbers = [e["sequence"] for e in workload.events()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def _one_attempt() -> None:
+    import socket
+
+    with socket.socket() as client:
+        client.connect(("10.99.0.1", 80))
+
+
+def test_the_agent_holds_no_compiler(lictor: Lictor) -> None:
+    del lictor
+    mapped = Path(f"/proc/{_agent_pid()}/maps").read_text()
+    assert "libbpf.so" in mapped
+    for name in ("libbcc", "libLLVM", "libclang"):
+        assert name not in mapped
+
+
+def test_a_flood_is_counted_exactly_and_hides_nobody_elses_denial(
+    lictor: Lictor, confine: Confine
+) -> None:
+    flooding = confine("egress: none")
+    quiet = confine("egress: none")
+    pid = _agent_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        attempts = 3 * abi.DENIAL_QUOTA // 128
+        flooding.run(_flood, attempts)
+        for _ in range(5):
+            assert quiet.run(_one_attempt).errno == 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len([e for e in quiet.events() if e["decision"] == "denied"]) == 5
+    counts = _stats(flooding)
+    assert counts.suppressed > 0
+    assert counts.sequence == attempts
+    assert counts.sequence == (
+        counts.delivered + counts.suppressed + counts.lost_denials + counts.lost_activity
+    )
+    assert len(flooding.events()) == counts.delivered
+    # Once the agent has read on, the quota is free again.
+    flooding.run(_flood, 3)
+    assert _stats(flooding).suppressed == counts.suppressed
+
+
+def _flood(attempts: int) -> None:
+    import contextlib
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(attempts):
+            with contextlib.suppress(PermissionError):
+                client.connect(("10.99.0.1", 9))

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of the design's numbers hold follows from the medians alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.targets import LIMITS, added, all_added, findings, unrepeated
+from tests.unit.bench.samples import KINDS, boot
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.what)
+@pytest.mark.parametrize(("over", "holds"), [(0, True), (1, False)])
+def test_a_number_holds_up_to_its_limit(limit: object, over: int, holds: bool) -> None:
+    from tests.bench.targets import Limit
+
+    assert isinstance(limit, Limit)
+    raw = boot(**{limit.place: {limit.kinds[-1]: limit.most + over}})
+    found = {finding.what: finding for finding in findings(raw)}[limit.what]
+    assert (found.measured, found.holds) == (limit.most + over, holds)
+
+
+def test_every_limit_is_about_attempts_that_are_made() -> None:
+    assert {kind for limit in LIMITS for kind in limit.kinds} <= set(KINDS)
+
+
+def test_loader_and_agent_are_judged_too() -> None:
+    raw = boot()
+    raw["loader"]["instructions"] = 6_000_000_001
+    raw["agent"]["after_events"]["VmRSS"] = 48 * 1024
+    assert [finding.holds for finding in findings(raw)[-2:]] == [False, True]
+
+
+def test_what_is_added_is_against_the_same_cgroup_with_nothing_loaded() -> None:
+    counts = boot(inside={"exec": 7000})["counts"]
+    counts["none"]["outside"]["exec"]["median"] = 1
+    assert added(counts, "lictor", "inside", "exec") == 7000
+    assert all_added(counts)["lictor"]["inside"]["exec"] == {"added": 7000}
+    assert "none" not in all_added(counts)
+
+
+def test_medians_that_differ_between_runs_are_named() -> None:
+    counts = boot()["counts"]
+    assert unrepeated(counts) == []
+    counts["floor"]["inside"]["fork"]["again"] = 1001
+    assert unrepeated(counts) == ["fork, floor, inside: 1,000 and 1,001"]

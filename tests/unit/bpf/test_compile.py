@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kernel program compiles without a warning against the running kernel's types.
+
+The verifier's part and attaching are tested in VMs, on each kernel.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from enforcer.maps import MAPS
+from enforcer.paths import BPF_SOURCES
+from enforcer.programs import SOURCES, LoadError, ProgramSet
+from enforcer.programtable import PROGRAMS, AttachMode, programs_for
+
+# Compiling takes a map's descriptor as a number in an instruction; it opens nothing.
+DESCRIPTORS = {name: 1000 + index for index, name in enumerate(MAPS)}
+MODES: tuple[AttachMode, ...] = get_args(AttachMode)
+
+
+def _functions(programs: ProgramSet) -> set[str]:
+    """Names of the functions that have code in the compiled set."""
+    lib, module = programs._lib, programs._bpf.module
+    return {lib.bpf_function_name(module, n).decode() for n in range(lib.bpf_num_functions(module))}
+
+
+@pytest.fixture(scope="module", params=MODES)
+def compiled(request: pytest.FixtureRequest) -> ProgramSet:
+    return ProgramSet(BPF_SOURCES, request.param, 1, DESCRIPTORS)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Callable[[str, str], Path]:
+    """A copy of bpf/ in which one file has text added to its end."""
+
+    def changed(name: str, added: str) -> Path:
+        folder = tmp_path / "bpf"
+        shutil.copytree(BPF_SOURCES, folder)
+        with (folder / name).open("a", encoding="utf-8") as file:
+            file.write(added)
+        return folder
+
+    return changed
+
+
+def test_the_set_has_every_program_of_its_mode_and_no_other(compiled: ProgramSet) -> None:
+    assert _functions(compiled) == {program.function for program in programs_for(compiled.mode)}
+
+
+def test_both_modes_have_every_program_but_the_ones_for_fmod_ret() -> None:
+    lsm, fmod_ret = (set(programs_for(mode)) for mode in ("lsm", "fmod_ret"))
+    assert fmod_ret == set(PROGRAMS)
+    assert {program.kind for program in fmod_ret - lsm} == {"fexit"}
+
+
+def test_functions_and_targets_are_named_once() -> None:
+    assert len({program.function for program in PROGRAMS}) == len(PROGRAMS)
+    assert len({(program.kind, program.target) for program in PROGRAMS}) == len(PROGRAMS)
+
+
+def test_every_source_file_is_compiled() -> None:
+    files = {path.name for path in BPF_SOURCES.iterdir() if path.suffix in (".c", ".h")}
+    assert files == set(SOURCES)
+
+
+def test_every_map_that_a_program_names_is_made() -> None:
+    text = "".join((BPF_SOURCES / name).read_text(encoding="utf-8") for name in SOURCES)
+    named = set(re.findall(r"\b(?:MAP|LOOKUP)\((\w+)", text)) - {"name"}
+    assert named == set(MAPS)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("code", "warning"),
+    [
+        ("static inline int unfit(void) { int unused; return 0; }", "unused variable 'unused'"),
+        ("static inline int unfit(void) { int number; return number; }", "uninitialized"),
+        ("static inline int unfit(u32 a) { if (a = 1) return 1; return 0; }", "assignment"),
+        ("static inline int unfit(void) { return undeclared(1); }", "undeclared"),
+        ("static inline char *unfit(u64 a) { return a; }", "integer to pointer"),
+    ],
+)
+def test_a_warning_is_an_error(
+    mode: AttachMode, code: str, warning: str, sources: Callable[[str, str], Path]
+) -> None:
+    with pytest.raises(LoadError, match="bpf programs do not compile") as caught:
+        ProgramSet(sources("task.c", f"\n{code}\n"), mode, 1, DESCRIPTORS)
+    assert warning in caught.value.log
+    assert "task.c" in caught.value.log
+    assert "\n" not in str(caught.value)
+
+
+def test_a_map_that_nobody_made_fails_by_name() -> None:
+    missing = {name: number for name, number in DESCRIPTORS.items() if name != "scopes"}
+    with pytest.raises(LoadError) as caught:
+        ProgramSet(BPF_SOURCES, "lsm", 1, missing)
+    assert "MAP_scopes" in caught.value.log
+
+
+def test_a_program_that_is_not_in_the_set_is_named(compiled: ProgramSet) -> None:
+    from enforcer.programtable import Program
+
+    absent = Program("egress_nothing", "security", "socket_connect")
+    with pytest.raises(LoadError, match="program egress_nothing: not in the compiled set"):
+        compiled.load(absent)

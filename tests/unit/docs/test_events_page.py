@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/events.md shows events as they are: every kind, every word, every field."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from controlplane.contract.event import Attribution
+from enforcer import abi
+from enforcer.abi import Decision, EventKind, Reason
+from enforcer.decode import Decoder
+from tests.unit.enforcer.records import KnownNames, record
+
+PAGE = (Path(__file__).parents[3] / "docs/events.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLES: dict[str, dict[str, Any]] = {event["kind"]: event for event in map(json.loads, BLOCKS)}
+CALL_FIELDS = {"number", "id", "episode", "step", "tool", "state"}
+
+
+def test_every_kind_has_an_example() -> None:
+    assert set(EXAMPLES) == {kind.name.lower() for kind in EventKind}
+
+
+@pytest.mark.parametrize("kind", list(EventKind), ids=lambda kind: kind.name.lower())
+def test_an_example_has_the_fields_of_a_decoded_event(kind: EventKind) -> None:
+    path = b"/usr/bin/ssh" if kind == EventKind.EXEC else None
+    decoded = Decoder("node", "boot", 0.0, KnownNames()).decode(record(kind, path=path))
+    example = EXAMPLES[kind.name.lower()]
+    for part in ("subject", "object", "tag"):
+        assert set(example[part]) == set(decoded[part])
+    assert set(example) == set(decoded)
+    assert example["version"] == decoded["version"]
+    if example["tag"]["call"] is not None:
+        assert set(example["tag"]["call"]) == CALL_FIELDS
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(reason.name.lower() for reason in Reason),
+        *(decision.name.lower() for decision in Decision),
+        *get_args(Attribution),
+        *("active", "ended", "after", "unknown"),
+    ],
+)
+def test_a_word_of_the_schema_is_explained(word: str) -> None:
+    assert re.search(rf"^\| `{word}` \|", PAGE, re.MULTILINE)
+
+
+def test_the_ring_sizes_are_those_of_the_kernel_programs() -> None:
+    assert f"{abi.DENIAL_QUOTA >> 10} KiB of unread denials" in PAGE
