@@ -60,6 +60,6 @@ int device_file_open(u64 *ctx)
 	event.device.block = type == S_IFBLK;
 	event.device.major = number >> 20;
 	event.device.minor = number & 0xfffff;
-	emit(&event, sizeof(event));
+	emit(&event, sizeof(event), true);
 	return result;
 }

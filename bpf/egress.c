@@ -163,7 +163,7 @@ int egress_socket_post_create(u64 *ctx)
 	fill_head(&event, KIND_SOCKET, &s, &verdict);
 	fill_process(&event);
 	fill_net(&event, &nowhere, type, protocol);
-	emit(&event, sizeof(event));
+	emit(&event, sizeof(event), true);
 	return result;
 }
 
@@ -212,7 +212,7 @@ int egress_socket_connect(u64 *ctx)
 	fill_head(&event, KIND_CONNECT, &s, &verdict);
 	fill_process(&event);
 	fill_net(&event, &to, sk->sk_type, protocol);
-	emit(&event, sizeof(event));
+	emit(&event, sizeof(event), true);
 	return result;
 }
 
@@ -292,7 +292,8 @@ static ALWAYS_INLINE int judge_socket(struct bpf_sock_addr *ctx, u32 kind, struc
 	struct event event = {};
 	fill_head(&event, kind, &s, &verdict);
 	fill_net(&event, to, ctx->type, ctx->protocol);
-	emit(&event, sizeof(event));
+	/* Of several cgroup programs all run, whatever the first one says. */
+	emit(&event, sizeof(event), false);
 	return result ? 0 : 1;
 }
 

@@ -25,14 +25,20 @@ static ALWAYS_INLINE struct workload *workload_of(u64 id)
 	return workload;
 }
 
-static ALWAYS_INLINE void emit(struct event *event, u64 size)
+/*
+ * `alone`: a denial here ends the chain of programs, so of two attached sets (during an upgrade)
+ * only the one that denies has run to its end, and it tells. All else the owner tells.
+ */
+static ALWAYS_INLINE void emit(struct event *event, u64 size, bool alone)
 {
 	struct control *control = control_of();
 	u64 id = event->workload;
 	struct workload *workload;
 	u64 *consumed;
 
-	if (!control || control->owner != PROGRAM_SET)
+	if (!control)
+		return;
+	if (control->owner != PROGRAM_SET && !(alone && event->decision == DECISION_DENIED))
 		return;
 	count(event->kind, event->decision, event->reason);
 	workload = workload_of(id);
@@ -152,7 +158,7 @@ static ALWAYS_INLINE void report(struct subject *s, u32 kind, u8 decision, u8 re
 	struct event event = {};
 
 	fill_head(&event, kind, s, &verdict);
-	emit(&event, sizeof(event));
+	emit(&event, sizeof(event), true);
 }
 
 static ALWAYS_INLINE void report_escape(struct subject *s)

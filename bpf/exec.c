@@ -55,7 +55,7 @@ static ALWAYS_INLINE int deny_exec_blindly(struct subject *s)
 	denied_outright(s, &verdict);
 	result = conclude(s, &verdict);
 	fill_head(&event, KIND_EXEC, s, &verdict);
-	emit(&event, sizeof(event));
+	emit(&event, sizeof(event), true);
 	return result;
 }
 
@@ -111,7 +111,7 @@ int exec_bprm_check(u64 *ctx)
 	asm volatile("" : "+r"(size));
 	if (size > sizeof(struct event) + EVENT_PATH_SIZE)
 		size = sizeof(struct event);
-	emit(&scratch->event, size);
+	emit(&scratch->event, size, true);
 	bpf_task_storage_delete(MAP(exec_scratch), task);
 	return result;
 }

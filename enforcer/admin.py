@@ -64,6 +64,7 @@ class AdminOperations:
             "workloads": runs.workload_rows(agent.enforcement, agent.store),
             "spool_dropped": agent.spool.dropped(),
             "undecodable": agent.reader.undecodable,
+            "unwritten": agent.reader.unwritten,
         }
 
     async def _drain(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:

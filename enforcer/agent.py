@@ -12,10 +12,12 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
+from pydantic import ValidationError
 
 from enforcer import abi, cgroups, paths
 from enforcer.abi import EventKind
@@ -26,6 +28,7 @@ from enforcer.decode import Decoder
 from enforcer.enforcement import Enforcement
 from enforcer.maps import Maps
 from enforcer.names import EventNames, boot_identity
+from enforcer.peers import Peer
 from enforcer.reader import EventReader
 from enforcer.runs import Runs
 from enforcer.server import Connection, SocketServer
@@ -35,6 +38,8 @@ from enforcer.store import PolicyStore
 from enforcer.tasks import Tasks
 from enforcer.wire import RequestError
 
+EXIT_FAILED = 1
+EXIT_SETTINGS = 2
 EXIT_NOT_LOADED = 3
 EXIT_RUNNING = 4
 
@@ -70,9 +75,14 @@ class Agent:
         admin = AdminOperations(self)
         servers = [
             SocketServer(paths.ADMIN_SOCKET, 0o600, admin.table()),
-            SocketServer(paths.CALLS_SOCKET, 0o666, {"begin": self._begin, "end": self._end}),
+            SocketServer(
+                paths.CALLS_SOCKET,
+                0o666,
+                {"begin": self._begin, "end": self._end},
+                group_of=self._workload_of,
+            ),
         ]
-        self.enforcement.refresh()
+        self._attempt(self.enforcement.refresh)
         for server in servers:
             await server.start()
         self._spawn("refresh", self._refresh_forever())
@@ -100,8 +110,15 @@ class Agent:
         count = self.reader.drain()
         if self._unseen_workload:
             self._unseen_workload = False
-            self.enforcement.refresh()
+            self._attempt(self.enforcement.refresh)
         return count
+
+    def _attempt(self, work: Callable[[], object]) -> None:
+        """A full table, a cgroup that vanishes or a damaged file must not end the agent."""
+        try:
+            work()
+        except (OSError, ValueError) as error:
+            logger.error("{}: {}; tried again soon", getattr(work, "__name__", work), error)
 
     def _on_workload(self, event: abi.Event) -> None:
         if event.kind == EventKind.WORKLOAD:
@@ -113,16 +130,26 @@ class Agent:
     async def _refresh_forever(self) -> None:
         while True:
             await asyncio.sleep(self.settings.refresh_seconds)
-            self._drain()
-            self.enforcement.refresh()
-            self.enforcement.refresh_devices()
-            self.runs.sweep()
-            self.calls.forget_dead_threads()
-            self.enforcement.forget_old_workloads()
+            for work in (
+                self._drain,
+                self.enforcement.refresh,
+                self.enforcement.refresh_devices,
+                self.runs.sweep,
+                self.calls.end_abandoned,
+                self.calls.forget_dead_threads,
+                self.enforcement.forget_old_workloads,
+            ):
+                self._attempt(work)
+
+    def _workload_of(self, peer: Peer) -> int:
+        """Connections are limited by workload, so that one cannot shut the others out."""
+        tagged = self.tasks.resolve(peer.pid)
+        return tagged[0].workload if tagged else 0
 
     async def _begin(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         call = self.calls.begin(connection.peer, parse_begin(message))
         if message.get("hold") is True:
+            # Not when we stop: the call goes on, and the next agent sees to its end.
             connection.closing.append(lambda: self._let_go(connection, call.number))
         return {"call": call.number, "episode": call.episode}
 
@@ -134,6 +161,8 @@ class Agent:
         return {"call": call.number}
 
     def _let_go(self, connection: Connection, number: int) -> None:
+        if self.stopping.is_set():
+            return
         call = self.book.get(number)
         if call is None or call.ended is not None:
             return
@@ -144,12 +173,18 @@ class Agent:
 
 
 def main() -> int:
-    """Entry point. Exit: 0 stopped, 3 not loaded, 4 another agent runs."""
-    settings = AgentSettings()
-    os.umask(0o077)
+    """Entry point. Exit: 0 stopped, 1 failed, 2 wrong setting, 3 not loaded, 4 another runs."""
     logger.remove()
+    try:
+        settings = AgentSettings()
+    except ValidationError as error:
+        for fault in error.errors():
+            name = f"LICTOR_{str(fault['loc'][0]).upper()}"
+            print(f"lictor: setting {name}: {fault['input']!r}: {fault['msg']}", file=sys.stderr)
+        return EXIT_SETTINGS
     logger.add(sys.stderr, level=settings.log_level, diagnose=False, backtrace=False)
     paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    os.umask(0o077)
     lock = os.open(paths.AGENT_PID, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,13 +194,18 @@ def main() -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     # The kernel shall sooner end anything else when memory runs out.
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("-900")
+    try:
+        Path("/proc/self/oom_score_adj").write_text("-900", encoding="ascii")
+    except OSError as error:
+        logger.warning("/proc/self/oom_score_adj: {}; the agent goes on without", error)
     try:
         asyncio.run(_run(settings))
     except FileNotFoundError as error:
         logger.error("{}", error)
         return EXIT_NOT_LOADED
+    except (OSError, ValueError) as error:
+        logger.error("{}", error)
+        return EXIT_FAILED
     return 0
 
 

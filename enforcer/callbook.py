@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS calls (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL, episode TEXT, step INTEGER, tool TEXT, arguments TEXT,
     workload INTEGER NOT NULL, binding TEXT NOT NULL, announced_by INTEGER NOT NULL,
-    started REAL NOT NULL, ended REAL, ending TEXT
+    held_since TEXT, started REAL NOT NULL, ended REAL, ending TEXT
 );
 CREATE TABLE IF NOT EXISTS workload_episodes (workload INTEGER PRIMARY KEY, episode TEXT NOT NULL);
 """
@@ -77,13 +77,17 @@ class CallBook:
         workload: int,
         binding: str,
         announced_by: int,
+        held_since: str | None = None,
     ) -> Call:
-        """Record a call that begins; gives it its number."""
+        """Record a call that begins; gives it its number.
+
+        held_since: start time of the announcing process, if the call ends with it.
+        """
         cursor = self._database.execute(
             "INSERT INTO calls (id, episode, step, tool, arguments, workload, binding,"
-            " announced_by, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " announced_by, held_since, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (call_id, episode, step, tool, json.dumps(arguments), workload, binding, announced_by,
-             time.time()),
+             held_since, time.time()),
         )  # fmt: skip
         number = cursor.lastrowid
         assert number is not None
@@ -92,7 +96,7 @@ class CallBook:
         )
 
     def close_call(self, number: int, ending: str) -> None:
-        """Record the end of a call; `ending` is ended, disconnected or failed."""
+        """Record the end of a call; `ending` is ended, disconnected, thread gone or failed."""
         self._database.execute(
             "UPDATE calls SET ended = ?, ending = ? WHERE number = ? AND ended IS NULL",
             (time.time(), ending, number),
@@ -112,6 +116,13 @@ class CallBook:
             (number,),
         ).fetchone()
         return self._remember(Call(*row)) if row else None
+
+    def held_calls(self) -> list[tuple[int, int, str]]:
+        """(number, announcing process, its start time) of each open call that ends with it."""
+        return self._database.execute(
+            "SELECT number, announced_by, held_since FROM calls"
+            " WHERE ended IS NULL AND held_since IS NOT NULL"
+        ).fetchall()
 
     def bind_episode(self, workload: int, episode: str) -> None:
         """Say from outside which episode a workload runs."""

@@ -18,7 +18,7 @@ from typing import Any
 from enforcer import abi
 from enforcer.callbook import Call, CallBook
 from enforcer.maps import Maps
-from enforcer.peers import Peer, host_process, host_thread, threads_of
+from enforcer.peers import Peer, host_process, host_thread, start_time, threads_of
 from enforcer.tasks import TaggedTask, Tasks
 from enforcer.wire import RequestError
 
@@ -39,6 +39,7 @@ class CallRequest:
     arguments: Any
     thread: int | None
     target: int | None
+    hold: bool = False
 
 
 def parse_begin(message: dict[str, Any]) -> CallRequest:
@@ -66,7 +67,7 @@ def parse_begin(message: dict[str, Any]) -> CallRequest:
     assert identifier is not None
     return CallRequest(
         identifier, texts["episode"], step, texts["tool"], arguments,
-        numbers["thread"], numbers["target"],
+        numbers["thread"], numbers["target"], message.get("hold") is True,
     )  # fmt: skip
 
 
@@ -109,8 +110,13 @@ class ToolCalls:
         call = self._book.get(number)
         if call is None:
             raise RequestError("unknown_call", f"end: no call {number}")
-        if peer.pid != call.announced_by and not self._trusted(peer):
-            raise RequestError("not_yours", f"end: call {call.id} was announced by another process")
+        if not self._may_end(peer, call):
+            raise RequestError("not_yours", f"end: call {call.id} is not the sender's to end")
+        self._let_go(call, ending)
+        return call
+
+    def _let_go(self, call: Call, ending: str) -> None:
+        number = call.number
         kind, _, text = call.binding.partition(":")
         bound = int(text)
         if kind == "thread":
@@ -121,7 +127,20 @@ class ToolCalls:
             for tid in threads_of(bound):
                 self._tasks.end_call(tid, number)
         self._book.close_call(number, ending)
-        return call
+
+    def end_abandoned(self) -> int:
+        """End held calls whose announcing process is gone; returns how many.
+
+        The connection's end says so at once; this finds those that went while no agent ran.
+        """
+        gone = [
+            number for number, pid, since in self._book.held_calls() if start_time(pid) != since
+        ]
+        for number in gone:
+            call = self._book.get(number)
+            if call is not None:
+                self._let_go(call, "disconnected")
+        return len(gone)
 
     def forget_dead_threads(self) -> int:
         """End calls whose thread is gone without having said so; returns how many."""
@@ -199,8 +218,14 @@ class ToolCalls:
             )
         return sender
 
-    def _trusted(self, peer: Peer) -> bool:
-        return peer.uid == 0 and not self._tasks.resolve(peer.pid)
+    def _may_end(self, peer: Peer, call: Call) -> bool:
+        """Who announced it, root outside every workload, and whoever could have announced it."""
+        if peer.pid == call.announced_by:
+            return True
+        tagged = self._tasks.resolve(peer.pid)
+        if not tagged:
+            return peer.uid == 0
+        return tagged[0].workload == call.workload and not tagged[0].call
 
     def _record(self, peer: Peer, request: CallRequest, workload: int, binding: str) -> Call:
         bound = self._book.bound_episode(workload)
@@ -218,4 +243,5 @@ class ToolCalls:
             workload=workload,
             binding=binding,
             announced_by=peer.pid,
+            held_since=start_time(peer.pid) if request.hold else None,
         )

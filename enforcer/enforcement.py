@@ -80,13 +80,17 @@ class Enforcement:
         before = self.store.active(policy.name)
         revision = self.store.next_revision(policy.name)
         compiled = self._install(policy, slot, revision)
-        if before is not None:
-            self._deselect(before.policy, policy, slot)
-        self._select(policy, slot)
         stored = StoredPolicy(
             policy.name, revision, slot, policy, tuple(compiled.rules), time.time()
         )
-        self.store.save(stored)
+        try:
+            if before is not None:
+                self._deselect(before.policy, policy, slot)
+            self._select(policy, slot)
+            self.store.save(stored)
+        except OSError:
+            self._go_back(policy, before, slot)
+            raise
         self.tasks.resolve()
         covered = self._workloads_of(slot)
         return AppliedPolicy(stored, covered, tuple(self._warnings(policy, covered)))
@@ -96,14 +100,26 @@ class Enforcement:
         stored = self.store.active(name)
         if stored is None:
             raise ValueError(f"policy {name}: is not in force")
-        self._deselect(stored.policy, None, stored.slot)
         self.store.remove(name)
+        self._release(stored.policy, stored.slot)
+
+    def _release(self, policy: Policy, slot: int) -> None:
+        """Cover nothing by `slot` any more; tasks that it covered are judged anew."""
+        self._deselect(policy, None, slot)
         for cgroup, scope in self.maps.scopes.items():
-            if scope.policy == stored.slot:
+            if scope.policy == slot:
                 self.maps.scopes.delete(cgroup)
-        number = self._rulesets.free_number()
-        head = abi.Ruleset(policy=stored.slot, mode=abi.Mode.RELEASED)
-        self._rulesets.install(stored.slot, number, CompiledPolicy(head))
+        head = abi.Ruleset(policy=slot, mode=abi.Mode.RELEASED)
+        self._rulesets.install(slot, self._rulesets.free_number(), CompiledPolicy(head))
+
+    def _go_back(self, policy: Policy, before: StoredPolicy | None, slot: int) -> None:
+        """Undo an `apply` that got stuck: the revision before, or none, is in force again."""
+        if before is None:
+            self._release(policy, slot)
+            return
+        self._install(before.policy, slot, before.revision, lenient=True)
+        self._deselect(policy, before.policy, slot)
+        self._select(before.policy, slot)
 
     def bind(self, path: str, slot: int, grants: int) -> int:
         """Cover one cgroup, made by the operator, as a workload of its own; returns its id."""
@@ -116,7 +132,12 @@ class Enforcement:
     def refresh(self) -> None:
         """Catch up with the machine: arm new roots, forget removed ones, follow GPU numbers."""
         for name in self.store.names():
-            stored = self.store.active(name)
+            try:
+                stored = self.store.active(name)
+            except ValueError as error:
+                # What it covers stays covered: the others' new workloads must not wait for it.
+                logger.error("policy {}: {}", name, error)
+                continue
             if stored is not None:
                 self._select(stored.policy, stored.slot)
         owner = pins.owner(self.maps)
@@ -182,9 +203,13 @@ class Enforcement:
         elif cgroups.exists(selector.path):
             roots = [selector.path]
         for root in roots:
-            self._cover_subtree(root, slot, children=selector.form == "tree")
-            pins.arm(owner, root)
-            pins.arm_scopes(self.maps, root)
+            try:
+                self._cover_subtree(root, slot, children=selector.form == "tree")
+                pins.arm(owner, root)
+                pins.arm_scopes(self.maps, root)
+            except FileNotFoundError:
+                # Removed while we looked at it: nothing is left to cover.
+                continue
 
     def _cover_subtree(self, root: str, slot: int, *, children: bool) -> None:
         root_id = cgroups.cgroup_id(root)

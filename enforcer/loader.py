@@ -3,7 +3,8 @@
 
 Only this program holds bcc and LLVM. It is run at boot before container runtimes, by
 `lictor up`, and to upgrade: the new program set is attached before the old one is detached,
-on the same maps, so that no attempt falls between the two.
+on the same maps, so that no attempt falls between the two. A set made from the very same
+sources is left as it is, unless `--reload` is given.
 
 Exit: 0 enforcing; 1 not (the report says why); 2 this machine cannot enforce.
 """
@@ -11,6 +12,7 @@ Exit: 0 enforcing; 1 not (the report says why); 2 this machine cannot enforce.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -71,6 +73,27 @@ def attach(maps: Maps, mode: AttachMode) -> int:
     return number
 
 
+def sources_digest() -> str:
+    """SHA-256 over everything that a program set is made from, the kernel included."""
+    digest = hashlib.sha256(platform.release().encode())
+    for path in sorted(paths.BPF_SOURCES.rglob("*.[ch]")):
+        digest.update(f"\0{path.relative_to(paths.BPF_SOURCES)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def in_force(maps: Maps, mode: AttachMode) -> int | None:
+    """Number of the attached program set, if it is whole and made from these very sources."""
+    number = pins.owner(maps)
+    try:
+        noted = json.loads(paths.PROGRAM_SET.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    wanted = {"number": number, "mode": mode, "digest": sources_digest()}
+    folder = pins.set_folder(number)
+    whole = all((folder / program.function).exists() for program in programs_for(mode))
+    return number if noted == wanted and whole and pins.sets() == [number] else None
+
+
 def _network_namespace_cookie() -> int:
     if not Path("/proc/self/ns/net").samefile("/proc/1/ns/net"):
         raise OSError("the loader must run in the host's network namespace")
@@ -97,12 +120,17 @@ def _report(started: float, mode: str, **fields: Any) -> None:
     paths.write_atomically(paths.LOADER_REPORT, json.dumps(report, indent=1) + "\n")
 
 
-def _run(mode: AttachMode, started: float) -> bool:
+def _run(mode: AttachMode, started: float, *, reload: bool) -> bool:
     _mount_bpf_file_system()
     before = pins.sets()
     maps = Maps.create()
-    number = attach(maps, mode)
-    logger.info("program set {} attached as {}", number, mode)
+    kept = None if reload else in_force(maps, mode)
+    if kept is not None:
+        number, before = kept, []
+        logger.info("program set {} is attached as {} already", number, mode)
+    else:
+        number = attach(maps, mode)
+        logger.info("program set {} attached as {}", number, mode)
     restored, problems = Enforcement(maps, PolicyStore(), Tasks(maps)).restore()
     for problem in problems:
         logger.critical("{}", problem)
@@ -112,7 +140,12 @@ def _run(mode: AttachMode, started: float) -> bool:
     for old in before:
         pins.remove_set(old)
     pins.remove_old_maps()
+    noted = {"number": number, "mode": mode, "digest": sources_digest()}
+    paths.write_atomically(paths.PROGRAM_SET, json.dumps(noted) + "\n")
     canary = run_canary(maps)
+    if kept is not None and not canary.enforcing:
+        logger.critical("program set {} denies nothing: {}; loading anew", kept, canary.results)
+        return _run(mode, started, reload=True)
     enforcing = canary.enforcing and not problems
     _report(
         started,
@@ -129,8 +162,9 @@ def _run(mode: AttachMode, started: float) -> bool:
 
 
 def main() -> int:
-    """Entry point."""
+    """Entry point. Argument --reload: load anew even if this very program set is attached."""
     started = time.monotonic()
+    reload = "--reload" in sys.argv[1:]
     logger.remove()
     logger.add(sys.stderr, level="INFO", diagnose=False, backtrace=False)
     if os.geteuid() != 0:
@@ -141,7 +175,7 @@ def main() -> int:
     with open(paths.RUN / "loader.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            enforcing = _run(mode, started)
+            enforcing = _run(mode, started, reload=reload)
         except LoadError as error:
             log = paths.RUN / "loader.log"
             log.write_text(error.log)

@@ -12,9 +12,11 @@ LOG = Path(os.environ.get("LICTOR_LOG", "/var/log/lictor"))
 INSTALLATION = Path(__file__).resolve().parent.parent
 
 ADMIN_SOCKET = RUN / "admin.sock"
-CALLS_SOCKET = RUN / "calls.sock"
+# In a folder of its own: a container mounts the folder, and a new agent's socket appears in it.
+CALLS_SOCKET = RUN / "calls" / "calls.sock"
 AGENT_PID = RUN / "agent.pid"
 LOADER_REPORT = RUN / "loader.json"
+PROGRAM_SET = RUN / "program-set.json"
 CALLS_DATABASE = RUN / "calls.db"
 SPOOL = STATE / "spool"
 POLICIES = STATE / "policies"

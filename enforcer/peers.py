@@ -47,6 +47,18 @@ def host_process(peer: Peer, number: int) -> int | None:
     return None
 
 
+def start_time(pid: int) -> str | None:
+    """When process `pid` started, in clock ticks since boot; None if it is gone.
+
+    With the pid it names a process for good: pids are used again. Source: proc(5), stat.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
 def threads_of(pid: int) -> list[int]:
     """Host ids of the threads of process `pid`; empty if it is gone."""
     try:

@@ -37,6 +37,7 @@ class EventReader:
         self.denials = RingReader(maps.descriptors["denials"], abi.DENIAL_RING_SIZE)
         self.activity = RingReader(maps.descriptors["activity"], abi.ACTIVITY_RING_SIZE)
         self.undecodable = 0
+        self.unwritten = 0
 
     def drain(self) -> int:
         """Read what is there, up to a batch of each ring; returns how many events it was."""
@@ -51,11 +52,18 @@ class EventReader:
             if head is not None and head.kind in (EventKind.WORKLOAD, EventKind.WORKLOAD_END):
                 self._on_workload(head)
         if events:
-            self._spool.append(events)
+            self._store(events)
         # After the append: a workload's quota is for what is not safe on disk yet.
         for workload, size in consumed.items():
             self._maps.consumed.put(workload, (self._maps.consumed.get(workload) or 0) + size)
         return len(events)
+
+    def _store(self, events: list[dict[str, Any]]) -> None:
+        try:
+            self._spool.append(events)
+        except OSError as error:
+            self.unwritten += len(events)
+            logger.error("{} events lost, {} so far: {}", len(events), self.unwritten, error)
 
     def _take(self, record: bytes, events: list[dict[str, Any]]) -> abi.Event | None:
         try:

@@ -79,7 +79,10 @@ class Runs:
 
 
 def _populated(path: str) -> bool:
-    text = (cgroups.folder(path) / "cgroup.events").read_text()
+    try:
+        text = (cgroups.folder(path) / "cgroup.events").read_text()
+    except FileNotFoundError:
+        return False
     return "populated 1" in text
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from enforcer.wire import (
 )
 
 MAXIMUM_CONNECTIONS = 1024
+MAXIMUM_OF_GROUP = 256
 IDLE_READ = 1 << 16
 
 
@@ -43,16 +45,25 @@ Handler = Callable[[Connection, dict[str, Any]], Awaitable[dict[str, Any]]]
 class SocketServer:
     """Serves one socket with a table of operations."""
 
-    def __init__(self, path: Path, mode: int, operations: Mapping[str, Handler]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mode: int,
+        operations: Mapping[str, Handler],
+        group_of: Callable[[Peer], int] = lambda _: 0,
+    ) -> None:
         self._path = path
         self._mode = mode
         self._operations = operations
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._group_of = group_of
+        self._open: Counter[int] = Counter()
 
     async def start(self) -> None:
         """Listen; a socket left by an earlier agent is replaced."""
-        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # The process's umask is not for this folder: who may connect is the socket's mode.
+        self._path.parent.chmod(0o755)
         self._path.unlink(missing_ok=True)
         before = os.umask(0o777 & ~self._mode)
         try:
@@ -68,9 +79,10 @@ class SocketServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(peer_of(writer.get_extra_info("socket")))
         frames = FrameReader()
-        self._open += 1
+        group = self._group_of(connection.peer)
+        self._open[group] += 1
         try:
-            if self._open > MAXIMUM_CONNECTIONS:
+            if self._full(group):
                 writer.write(encode(failure("busy", "too many connections")))
                 return
             while data := await reader.read(IDLE_READ):
@@ -83,10 +95,15 @@ class SocketServer:
         except ConnectionError:
             pass
         finally:
-            self._open -= 1
+            self._open[group] -= 1
             for callback in connection.closing:
                 self._let_go(callback)
             writer.close()
+
+    def _full(self, group: int) -> bool:
+        """Group 0 is who is in no workload; each workload has a part of the room."""
+        total = self._open.total()
+        return total > MAXIMUM_CONNECTIONS or (group != 0 and self._open[group] > MAXIMUM_OF_GROUP)
 
     def _let_go(self, callback: Callable[[], None]) -> None:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,10 +35,22 @@ class SpoolWriter:
         self._drop_oldest()
 
     def append(self, events: list[dict[str, Any]]) -> None:
-        """Write events and hand them to the kernel: they outlive this process."""
+        """Write events and hand them to the kernel: they outlive this process.
+
+        Raises OSError (a full disk) with none of them written; the caller counts them.
+        """
         packer = msgpack.Packer(use_bin_type=True, unicode_errors="surrogateescape")
-        self._file.write(b"".join(packer.pack(event) for event in events))
-        self._file.flush()
+        data = b"".join(packer.pack(event) for event in events)
+        before = self._file.tell()
+        try:
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
+        except OSError:
+            # A torn mapping would hide all that follows it in this segment.
+            self._file.truncate(before)
+            self._file.seek(before)
+            raise
         if self._file.tell() >= SEGMENT_BYTES:
             self._file.close()
             self._number += 1
@@ -53,8 +66,8 @@ class SpoolWriter:
         """Close the current segment."""
         self._file.close()
 
-    def _open(self) -> BinaryIO:
-        return open(self._folder / f"{self._number:012d}.events", "ab")
+    def _open(self) -> FileIO:
+        return FileIO(self._folder / f"{self._number:012d}.events", "a")
 
     def _drop_oldest(self) -> None:
         numbers = _numbers(self._folder)

@@ -63,10 +63,16 @@ def exec_call(arguments: argparse.Namespace) -> int:
 
 
 def _end(client: EnforcerClient, number: int) -> None:
-    # An agent that was restarted meanwhile has noted the end of our connection.
     try:
         client.request("end", call=number)
-    except (RequestError, OSError) as error:
+    except OSError:
+        # The agent was restarted meanwhile: the new one knows the call.
+        try:
+            with EnforcerClient(paths.CALLS_SOCKET) as again:
+                again.request("end", call=number)
+        except (RequestError, OSError) as error:
+            print(f"lictor: the call's end was not recorded: {error}", file=sys.stderr)
+    except RequestError as error:
         print(f"lictor: the call's end was not recorded: {error}", file=sys.stderr)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -39,13 +40,14 @@ class HeldChild:
 
     def release(self) -> int:
         """Let the command start; returns its exit status, as a shell would."""
-        os.write(self._go, b"go")
-        os.close(self._go)
-        # The terminal sends these to the command too; it decides.
+        # Before it starts, so that none is lost. The terminal sends the first two to it as well.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
         for number in FORWARDED:
             signal.signal(number, lambda got, _: os.kill(self.pid, got))
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._go, b"go")
+        os.close(self._go)
         while True:
             _, status = os.waitpid(self.pid, 0)
             if os.WIFEXITED(status):

@@ -39,6 +39,7 @@ COMMANDS = {
     "policy": ("policy", "validate, apply, list, show and remove policies"),
     "run": ("run", "run a command in a fresh cgroup under a policy"),
     "call": ("call", "bind a tool call to processes"),
+    "workloads": ("workloads", "list covered workloads with their policy and counts"),
     "events": ("events", "show what was allowed, denied and audited"),
 }
 

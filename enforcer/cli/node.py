@@ -17,6 +17,7 @@ from enforcer import paths
 from enforcer.cli.exits import EXIT_FAILED, EXIT_NOT_ENFORCING
 from enforcer.cli.output import print_json
 from enforcer.client import EnforcerClient
+from enforcer.wire import RequestError
 
 READY_SECONDS = 120
 STOP_SECONDS = 30
@@ -29,6 +30,12 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=handlers[command])
     if command == "doctor":
         parser.add_argument("--json", action="store_true", help="one JSON object")
+    if command == "up":
+        parser.add_argument(
+            "--reload",
+            action="store_true",
+            help="load the kernel programs anew even if these very ones are attached",
+        )
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -87,15 +94,18 @@ def _agent_status() -> dict[str, Any] | None:
     try:
         with EnforcerClient(paths.ADMIN_SOCKET, timeout=10) as client:
             return client.request("status")
-    except OSError:
+    except (OSError, RequestError):
         return None
 
 
-def up(_arguments: argparse.Namespace) -> int:
+def up(arguments: argparse.Namespace) -> int:
     """Load, start the agent, make sure that some policy is in force."""
     _need_root("up")
     print("lictor: loading the kernel programs", file=sys.stderr)
-    loaded = subprocess.run([sys.executable, "-m", "enforcer.loader"], cwd=paths.INSTALLATION)
+    command = [sys.executable, "-m", "enforcer.loader"]
+    if arguments.reload:
+        command.append("--reload")
+    loaded = subprocess.run(command, cwd=paths.INSTALLATION)
     if loaded.returncode not in (0, 1):
         print("lictor: not loaded; see lictor doctor", file=sys.stderr)
         return EXIT_NOT_ENFORCING

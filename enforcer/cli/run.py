@@ -57,7 +57,9 @@ def _run(client: EnforcerClient, arguments: argparse.Namespace) -> int:
         if arguments.call_id is not None:
             fields = call_fields(arguments)
             try:
-                finish["call"] = client.request("run.begin", target=child.pid, **fields)["call"]
+                finish["call"] = client.request("run.begin", target=child.pid, hold=True, **fields)[
+                    "call"
+                ]
             except (RequestError, OSError, ValueError):
                 child.abandon()
                 raise

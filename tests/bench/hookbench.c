@@ -26,10 +26,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SAMPLES 101
-#define PROCESS_SAMPLES 61
+#define SAMPLES 301
+#define PROCESS_SAMPLES 201
+#define DENIED_SAMPLES 61	/* two runs' denials must fit into the workload's quota */
 #define WARM_UP 8
 #define PAYLOAD 64
+#define PORT 9999
+#define CLIENT_PORT 9998
 
 static char allowed_program[256], denied_program[256], regular_file[256], gpu_node[256];
 static struct sockaddr_in allowed_address, denied_address;
@@ -59,9 +62,19 @@ static void make_datagram_socket(void)
 	descriptor = socket(AF_INET, SOCK_DGRAM, 0);
 }
 
+/* Its own port, and no TIME_WAIT: else a connection costs more the more there were. */
 static void make_stream_socket(void)
 {
+	struct sockaddr_in from = { .sin_family = AF_INET, .sin_port = htons(CLIENT_PORT) };
+	struct linger reset = { .l_onoff = 1 };
+	int one = 1;
+
 	descriptor = socket(AF_INET, SOCK_STREAM, 0);
+	from.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
+	    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) ||
+	    bind(descriptor, (void *)&from, sizeof(from)))
+		err(1, "port %d", CLIENT_PORT);
 }
 
 static void take_connection(void)
@@ -197,25 +210,25 @@ static int open_gpu(void)
 	return open_path(gpu_node);
 }
 
-static int make_socket(int family, int type)
+static int make_socket(int family, int type, int protocol)
 {
-	descriptor = socket(family, type, 0);
+	descriptor = socket(family, type, protocol);
 	return descriptor < 0 ? errno : 0;
 }
 
 static int make_inet(void)
 {
-	return make_socket(AF_INET, SOCK_STREAM);
+	return make_socket(AF_INET, SOCK_STREAM, 0);
 }
 
 static int make_unix(void)
 {
-	return make_socket(AF_UNIX, SOCK_STREAM);
+	return make_socket(AF_UNIX, SOCK_STREAM, 0);
 }
 
-static int make_packet(void)
+static int make_raw(void)
 {
-	return make_socket(AF_PACKET, SOCK_RAW);
+	return make_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
 }
 
 static const struct kind {
@@ -227,22 +240,22 @@ static const struct kind {
 } kinds[] = {
 	{ "clock", nothing, read_clock, nothing, SAMPLES },
 	{ "connect_udp", make_datagram_socket, connect_allowed, close_descriptor, SAMPLES },
-	{ "connect_udp_denied", make_datagram_socket, connect_denied, close_descriptor, SAMPLES },
+	{ "connect_udp_denied", make_datagram_socket, connect_denied, close_descriptor, DENIED_SAMPLES },
 	{ "connect_tcp", make_stream_socket, connect_allowed, take_connection, SAMPLES },
-	{ "connect_tcp_denied", make_stream_socket, connect_denied, take_connection, SAMPLES },
+	{ "connect_tcp_denied", make_stream_socket, connect_denied, take_connection, DENIED_SAMPLES },
 	{ "sendto", nothing, send_to_allowed, take_datagram, SAMPLES },
-	{ "sendto_denied", nothing, send_to_denied, take_datagram, SAMPLES },
+	{ "sendto_denied", nothing, send_to_denied, take_datagram, DENIED_SAMPLES },
 	{ "send_tcp", nothing, send_stream, take_from_stream, SAMPLES },
 	{ "send_udp", nothing, send_datagram, take_datagram, SAMPLES },
 	{ "exec", nothing, run_allowed, nothing, PROCESS_SAMPLES },
-	{ "exec_denied", nothing, run_denied, nothing, PROCESS_SAMPLES },
+	{ "exec_denied", nothing, run_denied, nothing, DENIED_SAMPLES },
 	{ "fork", nothing, fork_and_wait, nothing, PROCESS_SAMPLES },
 	{ "open_file", nothing, open_regular, close_descriptor, SAMPLES },
 	{ "open_null", nothing, open_null, close_descriptor, SAMPLES },
-	{ "open_gpu_denied", nothing, open_gpu, close_descriptor, SAMPLES },
+	{ "open_gpu_denied", nothing, open_gpu, close_descriptor, DENIED_SAMPLES },
 	{ "socket_inet", nothing, make_inet, close_descriptor, SAMPLES },
 	{ "socket_unix", nothing, make_unix, close_descriptor, SAMPLES },
-	{ "socket_packet_denied", nothing, make_packet, close_descriptor, SAMPLES },
+	{ "socket_raw_denied", nothing, make_raw, close_descriptor, DENIED_SAMPLES },
 };
 
 static int compare(const void *left, const void *right)
@@ -296,10 +309,10 @@ static void set_up(const char *folder)
 	snprintf(denied_program, sizeof(denied_program), "%s/denied/true", folder);
 	snprintf(regular_file, sizeof(regular_file), "%s/allowed/file", folder);
 	snprintf(gpu_node, sizeof(gpu_node), "%s/allowed/gpu", folder);
-	allowed_address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(9999) };
-	allowed_address.sin_addr.s_addr = htonl(0x7f000001);
+	allowed_address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(PORT) };
+	allowed_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	denied_address = allowed_address;
-	denied_address.sin_addr.s_addr = htonl(0x7f000002);
+	denied_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
 	listener = bound_socket(SOCK_STREAM);
 	if (listen(listener, 16))
 		err(1, "listen");

@@ -15,11 +15,12 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.bench import table
-from tests.bench.targets import all_added, findings, unrepeated
+from tests.bench.targets import Repetition, all_added, findings
 from tests.kernel.harness import matrix
 from tests.kernel.harness.image import REPOSITORY
 from tests.kernel.harness.progress import say
@@ -62,7 +63,7 @@ def boot_entry(raw: dict[str, Any]) -> dict[str, Any]:
         **raw,
         "added": all_added(raw["counts"]),
         "targets": [found.to_json() for found in findings(raw)],
-        "unrepeated": unrepeated(raw["counts"]),
+        "repetition": asdict(Repetition.of(raw["counts"])),
     }
 
 

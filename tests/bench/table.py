@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench.targets import Counts, added, findings, unrepeated
+from tests.bench.targets import Counts, Repetition, added, findings
 
 BEGIN = "<!-- figures: begin (written by make bench; do not edit) -->"
 END = "<!-- figures: end -->"
@@ -40,7 +40,7 @@ ATTEMPTS = (
     Attempt("open a GPU's node", denied="open_gpu_denied"),
     Attempt("socket, TCP", "socket_inet"),
     Attempt("socket, AF_UNIX", "socket_unix"),
-    Attempt("socket, raw packets", denied="socket_packet_denied"),
+    Attempt("socket, raw", denied="socket_raw_denied"),
 )
 COLUMNS = (
     "median guest instructions",
@@ -124,9 +124,15 @@ def program_table(rows: list[dict[str, Any]]) -> str:
 def section(raw: dict[str, Any]) -> str:
     """Everything about one boot."""
     counts = raw["counts"]
-    others = unrepeated(counts)
-    total = sum(len(rows) for places in counts.values() for rows in places.values())
-    repeated = f"A second run gave the same median in {total - len(others)} of {total} cases"
+    again = Repetition.of(counts)
+    repeated = (
+        f"A second run in each state gave the same median in {again.same} of {again.cases} cases."
+    )
+    if again.worst_difference:
+        repeated += (
+            f" It differed most, by {again.worst_difference:,} instructions"
+            f" ({again.worst_percent} %), in: {again.worst}."
+        )
     loader, agent = raw["loader"], raw["agent"]
     processes = (
         f"Loader, first load: {loader['instructions'] / 1e6:,.0f} million instructions, of them"
@@ -137,7 +143,7 @@ def section(raw: dict[str, Any]) -> str:
     parts = [
         f"### Linux {raw['kernel']}, programs attached as {raw['attachment']}",
         hook_table(counts),
-        f"{repeated}." if not others else f"{repeated}; the others: {'; '.join(others)}.",
+        repeated,
         findings_table(raw),
         processes,
         memory_table(agent),

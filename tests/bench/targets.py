@@ -103,12 +103,31 @@ def findings(raw: dict[str, Any]) -> list[Finding]:
     return found
 
 
-def unrepeated(counts: Counts) -> list[str]:
-    """What a second run, in the same state, gave another median for."""
-    return [
-        f"{kind}, {state}, {place}: {row['median']:,} and {row['again']:,}"
-        for state, places in counts.items()
-        for place, rows in places.items()
-        for kind, row in rows.items()
-        if row["median"] != row["again"]
-    ]
+@dataclass(frozen=True)
+class Repetition:
+    """How the second run in each state agrees with the first."""
+
+    cases: int
+    same: int
+    worst: str
+    worst_difference: int
+    worst_percent: float
+
+    @classmethod
+    def of(cls, counts: Counts) -> Repetition:
+        """Compare every median with the one that the second run gave."""
+        rows = {
+            f"{kind}, {state}, {place}": row
+            for state, places in counts.items()
+            for place, kinds in places.items()
+            for kind, row in kinds.items()
+        }
+        differences = {name: abs(row["median"] - row["again"]) for name, row in rows.items()}
+        worst = max(rows, key=lambda name: differences[name] / rows[name]["median"])
+        return cls(
+            cases=len(rows),
+            same=sum(not difference for difference in differences.values()),
+            worst=worst,
+            worst_difference=differences[worst],
+            worst_percent=round(100 * differences[worst] / rows[worst]["median"], 2),
+        )

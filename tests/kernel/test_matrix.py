@@ -16,6 +16,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             pytest.param(boot, node, id=f"{boot}-{node.removeprefix(boots.GUEST_TESTS)[1:]}")
             for boot in BOOTS
             for node in nodes
+            if boots.runs_on(boot, node)
         ]
         metafunc.parametrize(("boot", "node"), pairs)
 

@@ -59,7 +59,9 @@ def _events() -> list[Event]:
 
 def test_each_connect_is_named_after_the_call_it_descends_from(told: dict[str, Any]) -> None:
     seen = {
-        str(event["object"]["port"]): event for event in told["events"] if event["kind"] == "connect"
+        str(event["object"]["port"]): event
+        for event in told["events"]
+        if event["kind"] == "connect"
     }
     wrong = {}
     for port, (call, state) in told["truth"].items():
@@ -119,7 +121,8 @@ def test_run_names_the_call_and_leaves_no_cgroup(told: dict[str, Any]) -> None:
     del told
     done = run_lictor(
         "run", "--policy", "executor", "--grant", "trainer", "--call", "r1", "--episode", "ep2",
-        "--tool", "bash", "--", "bash", "-c", "(echo > /dev/tcp/10.99.0.1/10700) 2>/dev/null; exit 7",
+        "--tool", "bash", "--",
+        "bash", "-c", "(echo > /dev/tcp/10.99.0.1/10700) 2>/dev/null; exit 7",
     )  # fmt: skip
     assert done.returncode == 7
     assert done.stderr == ""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -248,7 +249,6 @@ def _connect_raw(family: int, to: bytes) -> None:
 @pytest.mark.parametrize(
     ("family", "to"),
     [
-        pytest.param(V4, b"\x02", id="one-byte"),
         pytest.param(V4, ipv4(FAR4, TCP)[:8], id="cut-ipv4"),
         pytest.param(V6, ipv6(FAR6, TCP)[:23], id="cut-ipv6"),
         pytest.param(V4, b"\x4d\x00" + ipv4(FAR4, TCP)[2:], id="unknown-family"),
@@ -268,6 +268,17 @@ def test_unreadable_address_is_denied(
     assert (event["kind"], event["decision"], event["reason"]) == (
         "connect", "denied", "unreadable",
     )  # fmt: skip
+
+
+def test_address_too_short_for_a_family_reaches_nobody(
+    far_side: FarSide, far_only: Workload
+) -> None:
+    """From 7.x on another LSM refuses it before ours is asked."""
+    far_side.mark()
+    assert attempt(_connect_raw, V4, b"\x02", namespace=INSIDE).errno == errno.EINVAL
+    inside = far_only.run(_connect_raw, V4, b"\x02", namespace=INSIDE)
+    assert inside.errno in (errno.EPERM, errno.EINVAL)
+    assert far_side.seen() == []
 
 
 def test_socket_made_outside_is_judged_by_the_task_that_connects_it(elsewhere: Workload) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ ODD_NAMES = {
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_name_is_judged_and_told_exactly(name: str, home: Path, confine: Confine) -> None:
     path = os.fsencode(home) + b"/" + ODD_NAMES[name]
-    shutil.copy(compiled("witness"), path)
+    shutil.copy(os.fsencode(compiled("witness")), path)
     assert attempt(programs.start, path) == STARTED
     for rule, allowed in ((f"{home}/**", True), (f"{home}/other/**", False)):
         workload = confine(f"exec: {{allow: [{rule}]}}")
@@ -62,13 +63,13 @@ def deep(home: Path, length: int) -> tuple[list[bytes], bytes]:
         name = b"d" * min(200, left - 3)
         folders.append(name)
         left -= len(name) + 1
-        if not os.path.isdir(b"/proc/self/fd/%d/%s" % (descriptor, name)):
+        with contextlib.suppress(FileExistsError):
             os.mkdir(name, dir_fd=descriptor)
         inner = os.open(name, os.O_PATH, dir_fd=descriptor)
         os.close(descriptor)
         descriptor = inner
     program = b"p" * (left - 1)
-    shutil.copy(compiled("witness"), b"/proc/self/fd/%d/%s" % (descriptor, program))
+    shutil.copy(os.fsencode(compiled("witness")), b"/proc/self/fd/%d/%s" % (descriptor, program))
     os.close(descriptor)
     return folders, program
 

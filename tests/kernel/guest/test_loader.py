@@ -72,7 +72,7 @@ def test_unload_ends_enforcement_and_up_restores_the_policies(
     assert attempt(_connect, cgroup="/restored").errno == 1
     assert run_lictor("unload").returncode == 0
     try:
-        assert not pins.PIN_ROOT.exists()
+        assert not maps.PIN_ROOT.exists()
         assert attempt(_connect, cgroup="/restored").errno == 111
         status, report = _doctor()
         assert (status, report["enforcing"]) == (4, False)

@@ -38,11 +38,11 @@ def test_every_attempt_is_made_and_timed(hookbench: Path) -> None:
     assert sorted(rows) == sorted([*KINDS, "clock"])
     for row in rows.values():
         assert 0 < row["lowest"] <= row["median"] <= row["p90"]
-    # Without a node at the GPU's place, and without privileges for raw packets, those two fail.
+    # Without a node at the GPU's place, and without privileges for raw sockets, those two fail.
     assert all(
         row["errno"] == 0
         for kind, row in rows.items()
-        if kind not in ("open_gpu_denied", "socket_packet_denied")
+        if kind not in ("open_gpu_denied", "socket_raw_denied")
     )
 
 

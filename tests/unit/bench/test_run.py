@@ -45,7 +45,7 @@ def test_results_hold_the_raw_medians_and_what_follows(
     assert entry["counts"]["none"]["inside"]["fork"]["median"] == 1000
     assert entry["added"]["lictor"]["inside"]["fork"] == {"added": 0}
     assert all(target["holds"] is True for target in entry["targets"])
-    assert entry["unrepeated"] == []
+    assert entry["repetition"]["same"] == entry["repetition"]["cases"]
     assert "| fork, wait | 1,000 |" in capsys.readouterr().out
 
 

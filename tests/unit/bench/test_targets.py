@@ -5,16 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.targets import LIMITS, added, all_added, findings, unrepeated
+from tests.bench.targets import LIMITS, Limit, Repetition, added, all_added, findings
 from tests.unit.bench.samples import KINDS, boot
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.what)
 @pytest.mark.parametrize(("over", "holds"), [(0, True), (1, False)])
-def test_a_number_holds_up_to_its_limit(limit: object, over: int, holds: bool) -> None:
-    from tests.bench.targets import Limit
-
-    assert isinstance(limit, Limit)
+def test_a_number_holds_up_to_its_limit(limit: Limit, over: int, holds: bool) -> None:
     raw = boot(**{limit.place: {limit.kinds[-1]: limit.most + over}})
     found = {finding.what: finding for finding in findings(raw)}[limit.what]
     assert (found.measured, found.holds) == (limit.most + over, holds)
@@ -39,8 +36,12 @@ def test_what_is_added_is_against_the_same_cgroup_with_nothing_loaded() -> None:
     assert "none" not in all_added(counts)
 
 
-def test_medians_that_differ_between_runs_are_named() -> None:
+def test_the_worst_disagreement_between_runs_is_named() -> None:
     counts = boot()["counts"]
-    assert unrepeated(counts) == []
+    assert Repetition.of(counts).same == Repetition.of(counts).cases
     counts["floor"]["inside"]["fork"]["again"] = 1001
-    assert unrepeated(counts) == ["fork, floor, inside: 1,000 and 1,001"]
+    counts["none"]["outside"]["exec"]["again"] = 980
+    found = Repetition.of(counts)
+    assert found.same == found.cases - 2
+    assert (found.worst, found.worst_difference) == ("exec, none, outside", 20)
+    assert found.worst_percent == 2.0

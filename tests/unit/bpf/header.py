@@ -97,7 +97,7 @@ def compiled_facts(path: Path, header: Header, folder: Path) -> Facts:
     body = "\n\t".join(lines)
     source.write_text(f'{_TYPES}#include "{path}"\n{show}int main(void)\n{{\n\t{body}\n}}\n')
     program = folder / "facts"
-    command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", program, source]
+    command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(source)]
     compiler = subprocess.run(command, capture_output=True, text=True, check=False)
     assert compiler.returncode == 0, compiler.stderr
     output = subprocess.run([program], capture_output=True, text=True, check=True).stdout

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 
 from controlplane.contract.policy import parse_policy
 from enforcer.cli import exits
-from enforcer.cli.main import COMMANDS, build_parser
+from enforcer.cli.main import COMMANDS, build_parser, main
+from enforcer.client import EnforcerClient
 from enforcer.settings import AgentSettings
 
 REPOSITORY = Path(__file__).parents[3]
@@ -131,3 +134,20 @@ def test_every_exit_code_is_explained() -> None:
     named = {name: value for name, value in vars(exits).items() if name.startswith("EXIT_")}
     known = {value for value in named.values() if isinstance(value, int)}
     assert {int(code) for code in listed} == known | {0, 130}
+
+
+def test_the_counts_of_workloads_are_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = section(page("docs/cli.md"), "workloads")
+    status: dict[str, object] = defaultdict(lambda: 0)
+    status["workloads"] = [defaultdict(lambda: 0)]
+    monkeypatch.setattr(EnforcerClient, "__init__", lambda *_: None)
+    monkeypatch.setattr(EnforcerClient, "request", lambda *_: status)
+    monkeypatch.setattr(EnforcerClient, "close", lambda _: None)
+    assert main(["workloads"]) == 0
+    header = capsys.readouterr().out.splitlines()[0]
+    assert main(["workloads", "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert re.findall(r"^\| `([A-Z]+)` \|", text, re.MULTILINE) == header.split()
+    assert re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE) == list(fields)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from enforcer.calls import CallRequest, parse_begin
-from enforcer.server import Connection, SocketServer
+from enforcer.server import MAXIMUM_CONNECTIONS, MAXIMUM_OF_GROUP, Connection, SocketServer
 
 REPOSITORY = Path(__file__).parents[3]
 PAGE = (REPOSITORY / "docs/tool-calls.md").read_text(encoding="utf-8")
@@ -76,7 +76,9 @@ def examples(tmp_path: Path, socket_path: Path) -> Path:
     folder.mkdir()
     for program in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         [name] = re.findall(r"\A# (\w+\.py)\n", program)
-        (folder / name).write_text(program.replace("/run/lictor/calls.sock", str(socket_path)))
+        (folder / name).write_text(
+            program.replace("/run/lictor/calls/calls.sock", str(socket_path))
+        )
     return folder
 
 
@@ -116,6 +118,13 @@ def test_every_error_code_is_explained() -> None:
     assert raised == set(re.findall(rows, PAGE, re.MULTILINE))
 
 
-@pytest.mark.parametrize("field", [*CallRequest.__dataclass_fields__, "hold"])
+@pytest.mark.parametrize("field", list(CallRequest.__dataclass_fields__))
 def test_a_field_of_begin_is_explained(field: str) -> None:
     assert re.search(rf"^\| `{field}` \| ", PAGE, re.MULTILINE)
+
+
+def test_the_limits_of_connections_are_those_of_the_server() -> None:
+    limits = (REPOSITORY / "docs/limits.md").read_text(encoding="utf-8")
+    for page in (PAGE, limits):
+        assert f"{MAXIMUM_CONNECTIONS:,} connections" in page
+        assert re.search(rf"\b{MAXIMUM_OF_GROUP}\b", page)

@@ -7,7 +7,7 @@ import ipaddress
 from typing import Any
 
 from enforcer import abi
-from enforcer.abi import Decision, EventKind, Reason
+from enforcer.abi import Decision, Reason
 
 WORKLOAD = 4711
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,12 +96,12 @@ class MemoryTasks:
         self.by_tid = {task.tid: task for task in tasks}
         self.covered: list[int] = []
 
-    def list(self, tid: int = 0) -> list[TaggedTask]:
+    def list(self, tid: int = 0) -> Sequence[TaggedTask]:
         if tid:
             return [self.by_tid[tid]] if tid in self.by_tid else []
         return [*self.by_tid.values()]
 
-    def resolve(self, tid: int = 0) -> list[TaggedTask]:
+    def resolve(self, tid: int = 0) -> Sequence[TaggedTask]:
         return self.list(tid)
 
     def begin_call(self, tid: int, call: int) -> TaggedTask | None:

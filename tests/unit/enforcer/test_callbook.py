@@ -85,6 +85,14 @@ def test_a_number_that_stands_for_no_call_is_none(number: int, book: CallBook) -
     assert book.get(number) is None
 
 
+def test_held_calls_are_those_still_open(book: CallBook) -> None:
+    open_call(book)
+    held = open_call(book, held_since="77")
+    ended = open_call(book, held_since="78")
+    book.close_call(ended.number, "ended")
+    assert book.held_calls() == [(held.number, 41, "77")]
+
+
 def test_a_workload_runs_the_last_episode_that_it_was_bound_to(book: CallBook) -> None:
     assert book.bound_episode(100) is None
     book.bind_episode(100, "one")

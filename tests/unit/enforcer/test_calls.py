@@ -26,12 +26,14 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.threads = {EXECUTOR: [100, 101], SHELL: [200, 201, 202], STRANGER: [300],
                         OUTSIDE: [400], OTHER: [500]}  # fmt: skip
+        self.started = {pid: f"start-{pid}" for pid in self.threads}
         self.tasks = MemoryTasks(
             *(tagged(tid, pid=pid, grants=3) for pid in (EXECUTOR, SHELL, OTHER)
               for tid in self.threads[pid]),
             tagged(STRANGER, workload=900, cgroup=900),
         )  # fmt: skip
-        self.maps: Any = MemoryMaps()
+        maps: Any = MemoryMaps()
+        self.maps = maps
         self.book = CallBook(folder / "calls.db")
         tasks: Any = self.tasks
         self.calls = ToolCalls(self.maps, tasks, self.book)
@@ -57,6 +59,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     monkeypatch.setattr(calls, "host_thread", made.host_thread)
     monkeypatch.setattr(calls, "host_process", made.host_process)
     monkeypatch.setattr(calls, "threads_of", lambda pid: made.threads.get(pid, []))
+    monkeypatch.setattr(calls, "start_time", made.started.get)
     yield made
     made.book.close()
 
@@ -67,8 +70,9 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 def test_a_begin_is_its_fields() -> None:
     message = {"id": "c", "episode": "e", "step": 0, "tool": "bash", "arguments": ["ls"],
                "target": 7, "hold": True}  # fmt: skip
-    assert parse_begin(message) == CallRequest("c", "e", 0, "bash", ["ls"], None, 7)
-    assert parse_begin({"id": "c", "thread": 5}) == CallRequest("c", None, None, None, None, 5, None)
+    assert parse_begin(message) == CallRequest("c", "e", 0, "bash", ["ls"], None, 7, hold=True)
+    alone = CallRequest("c", None, None, None, None, thread=5, target=None)
+    assert parse_begin({"id": "c", "thread": 5, "hold": "yes"}) == alone
 
 
 def _nested(depth: int) -> Any:
@@ -272,20 +276,21 @@ def test_ending_twice_is_harmless(node: Node) -> None:
     assert ended == [number, number]
 
 
-@pytest.mark.parametrize(
-    ("pid", "uid"), [(SHELL, 0), (STRANGER, 0), (OTHER, 1000), (OUTSIDE, 1000)]
-)
-def test_another_process_cannot_end_a_call(pid: int, uid: int, node: Node) -> None:
+@pytest.mark.parametrize(("pid", "uid"), [(SHELL, 0), (STRANGER, 0), (OUTSIDE, 1000)])
+def test_neither_the_call_itself_nor_a_stranger_can_end_it(pid: int, uid: int, node: Node) -> None:
     number = node.begin(EXECUTOR, target=SHELL)
-    with pytest.raises(RequestError, match="was announced by another process") as caught:
+    with pytest.raises(RequestError, match="call call-1 is not the sender's to end") as caught:
         node.calls.end(Peer(pid, uid), number)
     assert caught.value.code == "not_yours"
     assert node.tag(SHELL) == (number, 1, TagFlag(0))
 
 
-def test_root_outside_can_end_any_call(node: Node) -> None:
+@pytest.mark.parametrize(("pid", "uid"), [(OUTSIDE, 0), (OTHER, 1000), (EXECUTOR, 1000)])
+def test_root_outside_and_whoever_might_announce_can_end_a_call(
+    pid: int, uid: int, node: Node
+) -> None:
     number = node.begin(EXECUTOR, target=SHELL)
-    node.calls.end(Peer(OUTSIDE, 0), number)
+    node.calls.end(Peer(pid, uid), number)
     assert node.tag(SHELL)[2] == TagFlag.AFTER
 
 
@@ -294,6 +299,15 @@ def test_a_call_that_is_none_cannot_be_ended(number: int, node: Node) -> None:
     with pytest.raises(RequestError, match=f"end: no call {number}") as caught:
         node.calls.end(Peer(EXECUTOR, 0), number)
     assert caught.value.code == "unknown_call"
+
+
+def test_a_held_call_ends_with_its_announcer_even_while_no_agent_ran(node: Node) -> None:
+    held, kept = node.begin(EXECUTOR, target=SHELL, hold=True), node.begin(EXECUTOR, target=OTHER)
+    assert node.calls.end_abandoned() == 0
+    node.started[EXECUTOR] = "start-of-another"
+    assert node.calls.end_abandoned() == 1
+    assert node.calls.end_abandoned() == 0
+    assert (node.tag(SHELL), node.tag(OTHER)) == ((held, 1, TagFlag.AFTER), (kept, 1, TagFlag(0)))
 
 
 def test_calls_of_dead_threads_are_ended(node: Node) -> None:

@@ -29,9 +29,7 @@ def no_gpus(gpus: Gpus, field_path: str) -> Iterable[DeviceRule]:
 def compiled(**sections: object) -> CompiledPolicy:
     """The whole policy of the contract's tests, with sections replaced and no grants."""
     policy = parse_policy_object(whole(**{"grants": {}, **sections}), "test")
-    return compile_policy(
-        policy, slot=3, ruleset=7, revision=12, grants=BITS, resolve_gpus=no_gpus
-    )
+    return compile_policy(policy, slot=3, ruleset=7, revision=12, grants=BITS, resolve_gpus=no_gpus)
 
 
 def exec_lookup(allow: list[str], deny: list[str] | None = None, **more: object) -> Lookup:
@@ -203,7 +201,12 @@ def test_a_narrower_network_has_its_wider_ones_rules_too() -> None:
 
 @pytest.mark.parametrize(
     ("wide", "inside"),
-    [("::/0", "2001:db8::1"), ("::/1", "::1:2:3"), ("::/80", "::5"), ("::fffe:0:0/95", "::fffe:1:2")],
+    [
+        ("::/0", "2001:db8::1"),
+        ("::/1", "::1:2:3"),
+        ("::/80", "::5"),
+        ("::fffe:0:0/95", "::fffe:1:2"),
+    ],
 )
 def test_an_ipv6_network_around_the_mapped_addresses_does_not_allow_ipv4(
     wide: str, inside: str
@@ -268,9 +271,7 @@ def test_too_many_port_ranges_are_refused_by_name() -> None:
 
 
 def test_devices_are_allowed_by_number() -> None:
-    lookup = Lookup(
-        compiled(devices={"allow": ["standard", {"char": "10:229"}, {"block": "8:*"}]})
-    )
+    lookup = Lookup(compiled(devices={"allow": ["standard", {"char": "10:229"}, {"block": "8:*"}]}))
     assert lookup.open_device(1, 3) == Answer(True, "devices.allow[0]")
     assert lookup.open_device(136, 12345).allowed
     assert lookup.open_device(10, 229) == Answer(True, "devices.allow[1]")

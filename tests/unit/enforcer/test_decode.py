@@ -128,8 +128,6 @@ def test_a_tag_attributes_to_its_call(flags: TagFlag, state: str, escaped: bool)
     assert event["tag"]["escaped"] == escaped
 
 
-
-
 @pytest.mark.parametrize(
     ("data", "cause"),
     [

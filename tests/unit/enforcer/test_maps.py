@@ -64,7 +64,7 @@ def test_a_table_gives_back_what_was_put(name: str, key: Any, value: Any, in_mem
         assert found == value if isinstance(value, int) else bytes(found) == bytes(value)
         if name == "policies":
             return
-        assert [bytes(k) if isinstance(k, ctypes.Structure) else k for k in table.keys()] == [
+        assert [bytes(k) if isinstance(k, ctypes.Structure) else k for k, _ in table.items()] == [
             bytes(key) if isinstance(key, ctypes.Structure) else key
         ]
         assert len(list(table.items())) == 1
@@ -136,9 +136,7 @@ def test_an_unloaded_node_is_said_to_be_so(pin_root: Path) -> None:
         Maps.open()
 
 
-def test_a_pin_of_another_shape_is_refused(
-    pin_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pin_of_another_shape_is_refused(pin_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = maps.pin_path("policies")
     path.parent.mkdir(parents=True)
     path.touch()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from enforcer.peers import Peer, host_process, host_thread, peer_of, threads_of
+from enforcer.peers import Peer, host_process, host_thread, peer_of, start_time, threads_of
 
 ME = Peer(os.getpid(), os.getuid())
 ABSENT = 4_194_305  # above the kernel's largest process id
@@ -62,6 +62,11 @@ def test_the_kernel_says_who_is_at_the_other_end() -> None:
         assert peer_of(one) == ME
 
 
+def test_a_process_is_told_from_a_later_one_by_its_start() -> None:
+    assert start_time(ME.pid) == start_time(ME.pid)
+    assert start_time(ME.pid) != start_time(1)
+
+
 def test_a_thread_is_the_senders_own() -> None:
     found, done = threading.Event(), threading.Event()
     numbers: list[int] = []
@@ -107,5 +112,6 @@ def test_a_host_number_said_inside_a_namespace_is_nobody(inside: Peer) -> None:
 
 def test_a_process_that_is_gone_has_no_threads_and_names_nobody() -> None:
     assert threads_of(ABSENT) == []
+    assert start_time(ABSENT) is None
     assert host_process(Peer(ABSENT, 0), 1) is None
     assert host_thread(Peer(ABSENT, 0), 1) is None

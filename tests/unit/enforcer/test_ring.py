@@ -80,7 +80,8 @@ def test_a_record_of_any_length_is_whole(length: int, ring: Ring, reader: RingRe
 
 
 def test_records_wrap_around_the_end(ring: Ring, reader: RingReader) -> None:
-    expected, found = [], []
+    expected: list[bytes] = []
+    found: list[bytes] = []
     for number in range(500):
         data = bytes([number % 251]) * (1 + number * 37 % 700)
         ring.write(data)

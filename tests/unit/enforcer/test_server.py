@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -50,10 +51,8 @@ class Client:
 
     async def close(self) -> None:
         self._writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-        except ConnectionError:
-            pass
 
 
 class Node:
@@ -260,6 +259,43 @@ def test_connections_over_the_limit_are_told_so(
         assert (await (await node.connect()).request("echo", text=7))["text"] == 7
 
     run(tmp_path, work)
+
+
+def test_one_workload_cannot_shut_the_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAXIMUM_OF_GROUP", 2)
+    group = [5]
+
+    async def work(node: Node) -> None:
+        node.server._group_of = lambda _: group[0]
+        for _ in range(2):
+            await (await node.connect()).request("echo")
+        [reply] = await (await node.connect()).replies(1)
+        assert reply["error"]["code"] == "busy"
+        for other in (6, 0, 0, 0):
+            group[0] = other
+            assert (await (await node.connect()).request("echo", text=1))["text"] == 1
+
+    run(tmp_path, work)
+
+
+def test_a_socket_for_everyone_lies_where_everyone_may_go(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        node = Node(tmp_path)
+        node.server = SocketServer(node.path, 0o666, {})
+
+        async def started() -> None:
+            await node.server.start()
+            await node.server.stop()
+            assert os.umask(0o077) == 0o077
+
+        asyncio.run(started())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(node.path.parent.stat().st_mode) == 0o755
+    assert stat.S_IMODE(node.path.stat().st_mode) == 0o666
 
 
 def test_a_socket_left_by_an_earlier_agent_is_replaced(tmp_path: Path) -> None:

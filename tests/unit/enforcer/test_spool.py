@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,6 @@ def test_an_event_half_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
             if part is packed[1][50:60]:
                 continue
     assert _sequences(islice(reader, 2)) == [1, 2]
-    reader.close()
 
 
 def test_a_follower_polls_an_event_that_is_half_there(tmp_path: Path) -> None:
@@ -137,7 +136,32 @@ def test_a_follower_polls_an_event_that_is_half_there(tmp_path: Path) -> None:
     timer.start()
     assert next(reader)["sequence"] == 1
     timer.join()
-    reader.close()
+
+
+def test_a_full_disk_leaves_the_spool_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = _filled(tmp_path, 3)
+    real = writer._file
+
+    class Full:
+        """Takes a part, then has no room."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def write(self, data: bytes) -> int:
+            if len(data) < 400:
+                raise OSError(28, "No space left on device")
+            return real.write(data[:50])
+
+    monkeypatch.setattr(writer, "_file", Full())
+    with pytest.raises(OSError, match="No space left"):
+        writer.append([_event(number, size=100) for number in range(3, 7)])
+    monkeypatch.setattr(writer, "_file", real)
+    writer.append([_event(7)])
+    assert _sequences(read_events(tmp_path)) == [0, 1, 2, 7]
+    writer.close()
 
 
 def test_a_follower_gets_what_is_appended_later_over_segments(tmp_path: Path) -> None:
@@ -153,7 +177,6 @@ def test_a_follower_gets_what_is_appended_later_over_segments(tmp_path: Path) ->
     thread.start()
     assert _sequences(islice(reader, 38)) == list(range(2, 40))
     thread.join()
-    reader.close()
     writer.close()
 
 
@@ -163,7 +186,6 @@ def test_a_follower_waits_for_the_first_segment(tmp_path: Path) -> None:
     timer.start()
     assert next(reader)["sequence"] == 0
     timer.join()
-    reader.close()
 
 
 def test_a_reader_that_is_overtaken_goes_on_with_the_oldest_left(tmp_path: Path) -> None:
@@ -174,7 +196,7 @@ def test_a_reader_that_is_overtaken_goes_on_with_the_oldest_left(tmp_path: Path)
     for path in segments[:3]:
         path.unlink()
     rest = _sequences(reader)
-    in_first = 1 + next(i for i, (a, b) in enumerate(zip(rest, rest[1:], strict=False)) if b != a + 1)
+    in_first = 1 + next(i for i, (a, b) in enumerate(pairwise(rest)) if b != a + 1)
     assert first == 0
     assert rest == sorted(rest)
     assert rest[-1] == 59

@@ -56,7 +56,11 @@ def test_a_removed_policy_keeps_slot_and_revisions(store: PolicyStore) -> None:
 
 
 def test_slots_begin_after_the_canarys(store: PolicyStore) -> None:
-    assert [store.slot(name) for name in ("a", "b", "a")] == [FIRST_SLOT, FIRST_SLOT + 1, FIRST_SLOT]
+    assert [store.slot(name) for name in ("a", "b", "a")] == [
+        FIRST_SLOT,
+        FIRST_SLOT + 1,
+        FIRST_SLOT,
+    ]
 
 
 def test_no_slot_left_is_said_so(store: PolicyStore, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from enforcer.client import EnforcerClient
 from enforcer.wire import RequestError
 
-SOCKET = Path("/run/lictor/calls.sock")
+SOCKET = Path("/run/lictor/calls/calls.sock")
 TRUTH: dict[int, tuple[str | None, str | None]] = {}
 RESULTS: dict[str, Any] = {}
 
@@ -87,7 +87,8 @@ class Shell:
         )
 
     def run(self, text: str) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(text + "\necho done\n")
         self.process.stdin.flush()
         while self.process.stdout.readline().strip() != "done":
@@ -145,7 +146,7 @@ def forgeries() -> None:
         "import json,os,sys;sys.path.insert(0,'/opt/lictor');"
         "from pathlib import Path;from enforcer.client import EnforcerClient;"
         "from enforcer.wire import RequestError\n"
-        "with EnforcerClient(Path('/run/lictor/calls.sock')) as c:\n"
+        "with EnforcerClient(Path('/run/lictor/calls/calls.sock')) as c:\n"
         "  for f in ({'target': os.getpid()}, {'target': os.getppid()}):\n"
         "    try: c.request('begin', id='forged', **f); print('granted')\n"
         "    except RequestError as e: print(e.code)\n"

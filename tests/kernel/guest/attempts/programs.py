@@ -46,7 +46,7 @@ def _exec(begin: Callable[[], object], output: int, problem: int) -> NoReturn:
 
 def start(path: bytes | str | Path, *words: str) -> str:
     """execve(2)."""
-    return _started(lambda: os.execv(path, [b"program", *words]))
+    return _started(lambda: os.execv(path, ["program", *words]))
 
 
 def start_at(folder: str, name: str) -> str:

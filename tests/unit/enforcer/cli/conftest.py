@@ -19,27 +19,23 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything that a command touches lies below this folder."""
     monkeypatch.setenv("LICTOR_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("LICTOR_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
-    for name, place in (
-        ("ADMIN_SOCKET", "run/admin.sock"),
-        ("CALLS_SOCKET", "run/calls.sock"),
-        ("AGENT_PID", "run/agent.pid"),
-        ("LOADER_REPORT", "run/loader.json"),
-        ("SPOOL", "state/spool"),
-    ):
-        monkeypatch.setattr(paths, name, tmp_path / place)
+    for base, place in ((paths.RUN, tmp_path / "run"), (paths.STATE, tmp_path / "state")):
+        for name, path in vars(paths).copy().items():
+            if isinstance(path, Path) and path.is_relative_to(base):
+                monkeypatch.setattr(paths, name, place / path.relative_to(base))
     for module in (maps, pins):
         monkeypatch.setattr(module, "PIN_ROOT", tmp_path / "pins")
     return tmp_path
 
 
 @pytest.fixture
-def start_agent(node: Path) -> Iterator[StartAgent]:
-    """start_agent("admin", policy_list=...) listens on admin.sock."""
+def start_agent() -> Iterator[StartAgent]:
+    """start_agent("admin", policy_list=...) listens on the admin socket."""
     agents: list[FakeAgent] = []
 
     def start(name: str, **operations: Operation) -> FakeAgent:
-        agents.append(FakeAgent(node / f"run/{name}.sock", **operations))
+        path = {"admin": paths.ADMIN_SOCKET, "calls": paths.CALLS_SOCKET}[name]
+        agents.append(FakeAgent(path, **operations))
         return agents[-1]
 
     yield start

@@ -71,7 +71,10 @@ def test_a_command_that_cannot_run_says_why(
 
 def test_a_name_without_a_slash_is_looked_for_in_the_path() -> None:
     process = ended(RELEASE, "no-such-command-here")
-    assert (process.returncode, process.stderr) == (127, "lictor: no-such-command-here: not found\n")
+    assert (process.returncode, process.stderr) == (
+        127,
+        "lictor: no-such-command-here: not found\n",
+    )
 
 
 def test_a_held_command_has_not_started(tmp_path: Path) -> None:

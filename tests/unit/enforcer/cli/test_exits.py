@@ -7,7 +7,9 @@ from enforcer.cli import exits
 
 
 def test_no_status_means_two_things() -> None:
-    values = [v for name, v in vars(exits).items() if name.startswith("EXIT_") and v != exits.EXIT_CODES]
+    values = [
+        v for name, v in vars(exits).items() if name.startswith("EXIT_") and v != exits.EXIT_CODES
+    ]
     assert len(set(values)) == len(values)
 
 

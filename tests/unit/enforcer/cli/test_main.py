@@ -42,7 +42,7 @@ def test_help_names_the_exit_codes(
 def test_help_lists_every_command_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     _, output, _ = shown(["--help"], capsys)
     for name, (_, text) in COMMANDS.items():
-        assert re.search(rf"^ +{name} +{re.escape(text.split()[0])}", output, re.MULTILINE)
+        assert re.search(rf"^ +{name}\s+{re.escape(text.split()[0])} ", output, re.MULTILINE)
 
 
 def test_every_exit_code_is_in_the_text() -> None:

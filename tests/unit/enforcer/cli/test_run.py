@@ -75,9 +75,7 @@ def _refuse(_: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("operation", ["run_prepare", "run_begin"])
-def test_a_refused_run_starts_nothing(
-    operation: str, start_run: StartRun, tmp_path: Path
-) -> None:
+def test_a_refused_run_starts_nothing(operation: str, start_run: StartRun, tmp_path: Path) -> None:
     agent = start_run(**{operation: _refuse})
     mark = tmp_path / "started"
     ended = lictor("run", "--policy", "rl", "--call", "c", "--", "touch", str(mark))

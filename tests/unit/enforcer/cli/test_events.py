@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lictor events` shows what matches, a line each, whatever text a workload put there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enforcer.abi import Decision, EventKind, Reason
+from enforcer.cli.main import main
+from enforcer.decode import Decoder
+from enforcer.spool import SpoolWriter
+from tests.unit.enforcer.cli.conftest import StartAgent
+from tests.unit.enforcer.records import KnownNames, net, record
+
+CALLS: dict[int, dict[str, Any]] = {
+    number: {"number": number, "id": name, "episode": episode, "step": number, "tool": "bash",
+             "state": state}
+    for number, name, episode, state in (
+        (1, "call-1", "e-1", "active"),
+        (2, "call-2", "e-1", "ended"),
+        (3, "\x1b[2J\nx", "e-2", "active"),
+    )
+}  # fmt: skip
+
+
+class Names(KnownNames):
+    def call(self, number: int, at: float) -> dict[str, Any]:
+        return dict(CALLS[number])
+
+    def workload(self, number: int) -> str:
+        return {1: "/rl.slice/a", 2: "/rl.slice/b"}.get(number, "/odd\nname\x1b[31m")
+
+
+DECODER = Decoder("node-1", "boot-1", 1_700_000_000.0, Names())
+RECORDS = [
+    record(EventKind.CONNECT, net=net("10.0.0.1", 443), workload=1, call=1),
+    record(EventKind.CONNECT, net=net("2001:db8::1", 80), workload=1, decision=Decision.ALLOWED,
+           reason=Reason.RULE, rule=3),
+    record(EventKind.EXEC, path=b"/usr/bin/ssh", workload=1, call=2),
+    record(EventKind.EXEC, path=b"/tmp/\x1b[2Ja\nb\xff\0c", workload=9, call=3, comm=b"\x1b]0;x\n"),
+    record(EventKind.EXEC, path=b"/" + b"x" * 4095, workload=2, decision=Decision.AUDITED),
+    record(EventKind.WORKLOAD, workload=2, decision=Decision.ALLOWED, reason=Reason.NONE),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def spool(node: Path) -> SpoolWriter:
+    writer = SpoolWriter(node / "state/spool", 0)
+    writer.append([DECODER.decode(data) for data in RECORDS])
+    writer.close()
+    return writer
+
+
+def lines(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["events", *words]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_json_lines_are_the_events_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [json.loads(line) for line in lines(capsys, "--json")]
+    assert found == [DECODER.decode(data) for data in RECORDS]
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        ([], [0, 1, 2, 3, 4, 5]),
+        (["--decision", "denied"], [0, 2, 3]),
+        (["--decision", "allowed"], [1, 5]),
+        (["--kind", "exec"], [2, 3, 4]),
+        (["--kind", "exec", "--decision", "audited"], [4]),
+        (["--workload", "/rl.slice/a"], [0, 1, 2]),
+        (["--workload", "/rl.slice"], []),
+        (["--episode", "e-1"], [0, 2]),
+        (["--call", "call-2"], [2]),
+        (["--call", "call-2", "--kind", "connect"], []),
+        (["--kind", "no such"], []),
+    ],
+)
+def test_only_what_matches_every_filter_is_shown(
+    words: list[str], places: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = [DECODER.decode(RECORDS[place]) for place in places]
+    assert [json.loads(line) for line in lines(capsys, "--json", *words)] == wanted
+    assert len(lines(capsys, *words)) == len(places)
+
+
+def test_the_table_names_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = [" ".join(line.split()[1:]) for line in lines(capsys)]
+    assert shown[0] == (
+        "DENIED connect tcp 10.0.0.1:443 python3[100] call=call-1 policy-3#8:not_allowed"
+        " /rl.slice/a"
+    )
+    assert shown[1] == (
+        "allowed connect tcp [2001:db8::1]:80 python3[100] call=- policy-3#8:rules[3][8][3]"
+        " /rl.slice/a"
+    )
+    assert shown[2].startswith("DENIED exec /usr/bin/ssh python3[100] call=ended:call-2 ")
+    assert shown[5].startswith("allowed workload - python3[100] call=- ")
+
+
+def test_hostile_text_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = lines(capsys)
+    assert len(shown) == len(RECORDS)
+    assert all(line.isprintable() for line in shown)
+    assert "/tmp/\\x1b[2Ja\\nb\\xff\\x00c" in shown[3]
+    assert "call=\\x1b[2J\\nx" in shown[3]
+    assert "/odd\\nname\\x1b[31m" in shown[3]
+    assert "x" * 4095 in shown[4]
+
+
+def test_the_agent_is_asked_to_drain_first(
+    start_agent: StartAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = start_agent("admin", drain=lambda _: {"events": 0})
+    main(["events"])
+    assert agent.asked("drain") == [{}]
+    assert capsys.readouterr().err == ""
+
+
+def test_without_an_agent_it_says_that_events_may_be_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["events"])
+    assert "events up to now may be missing" in capsys.readouterr().err
+
+
+def test_a_node_without_events_says_what_to_do(
+    node: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (node / "state/spool").iterdir():
+        path.unlink()
+    (node / "state/spool").rmdir()
+    assert main(["events"]) == 1
+    assert "no events yet; start the agent: lictor up" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(node: Path) -> None:
+    writer = SpoolWriter(node / "state/spool", 0)
+    writer.append([DECODER.decode(RECORDS[4])] * 2000)
+    writer.close()
+    with subprocess.Popen(
+        [sys.executable, "-m", "enforcer.cli.main", "events", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait(10) == 0
+
+
+def test_a_follower_shows_what_comes_and_ends_with_an_interrupt(node: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "enforcer.cli.main", "events", "--follow", "--kind", "fork"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        writer = SpoolWriter(node / "state/spool", 0)
+        writer.append([DECODER.decode(record(EventKind.FORK, workload=1))])
+        assert " fork " in process.stdout.readline()
+        process.send_signal(2)
+        assert process.wait(10) == 130
+        assert "Traceback" not in process.stderr.read()
+        writer.close()

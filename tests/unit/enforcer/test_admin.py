@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Root asks the agent for policies and runs over its socket; a workload is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controlplane.contract.policy import parse_policy, policy_digest
+from enforcer.wire import RequestError
+from tests.unit.controlplane.contract.documents import whole
+from tests.unit.enforcer.served_agent import ME, ServedAgent
+from tests.unit.enforcer.tables import tagged
+
+TEXT = yaml.safe_dump(whole())
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedAgent]:
+    made = ServedAgent(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+def test_a_policy_is_applied_listed_shown_and_removed(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        applied = await node.admin("policy.apply", source="p.yaml", text=TEXT.encode())
+        row = applied["policy"]
+        digest = policy_digest(parse_policy(TEXT, "p"))
+        assert (row["name"], row["revision"], row["digest"]) == ("rl-sandbox", 1, digest)
+        assert applied["warnings"] == ["spec.ingress: none is recorded but not enforced yet"]
+        assert (await node.admin("policy.apply", source="p", text=TEXT))["policy"]["revision"] == 2
+        [listed] = (await node.admin("policy.list"))["policies"]
+        assert (listed["name"], listed["select"]) == ("rl-sandbox", ["/rl.slice/**"])
+        shown = (await node.admin("policy.show", name="rl-sandbox"))["policy"]
+        assert parse_policy(yaml.safe_dump(shown["document"]), "p") == parse_policy(TEXT, "p")
+        slot = node.agent.store.slot("rl-sandbox")
+        ruleset = node.maps.policies.get(slot)
+        assert ruleset is not None
+        assert len(list(node.maps.paths.keys())) == 3
+        await node.admin("policy.remove", name="rl-sandbox")
+        assert (await node.admin("policy.list"))["policies"] == []
+        assert list(node.maps.paths.keys()) == []
+
+    node.serve(work)
+
+
+def test_a_run_is_prepared_bound_and_finished(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        await node.admin("policy.apply", source="p", text=TEXT)
+        prepared = await node.admin("run.prepare", policy="rl-sandbox", grants=[], episode="e-1")
+        assert prepared["cgroup"] == "/lictor.slice/run-rl-sandbox-1"
+        assert node.agent.book.bound_episode(prepared["workload"]) == "e-1"
+        child = 424242
+        node.tasks.by_tid[child] = tagged(child, workload=prepared["workload"])
+        with pytest.raises(RequestError, match="process 424242 is in no workload"):
+            await node.admin("run.begin", id="c-1", target=child)
+        assert await node.admin("run.finish", cgroup=prepared["cgroup"]) == {
+            "version": 1, "ok": True, "removed": True,
+        }  # fmt: skip
+        assert not (node.pins.cgroups / "lictor.slice/run-rl-sandbox-1").exists()
+
+    node.serve(work)
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields", "code", "text"),
+    [
+        ("policy.apply", {"source": "p"}, "invalid", "policy.apply: text: is missing"),
+        ("policy.apply", {"text": "x"}, "invalid", "policy.apply: source: is missing or no text"),
+        ("policy.apply", {"source": "p", "text": 7}, "invalid", "policy.apply: text: is missing"),
+        ("policy.apply", {"source": "p", "text": "kind: x"}, "invalid_policy", "apiVersion"),
+        ("policy.apply", {"source": "p", "text": b"\xff"}, "invalid_policy", "p: "),
+        ("policy.show", {"name": "absent"}, "unknown_policy", "policy absent: is not in force"),
+        ("policy.show", {}, "invalid", "policy.show: name: is missing or no text"),
+        ("policy.remove", {"name": "absent"}, "failed", "policy absent: is not in force"),
+        ("run.prepare", {"policy": "absent"}, "unknown_policy", "in force: none"),
+        ("run.prepare", {"policy": "p", "grants": "x"}, "invalid", "is not a list of names"),
+        ("run.prepare", {"policy": "p", "grants": [1]}, "invalid", "is not a list of names"),
+        ("run.prepare", {}, "invalid", "run.prepare: policy: is missing"),
+        ("run.begin", {"id": "c"}, "invalid", "begin: name one of thread and target"),
+        ("run.finish", {}, "invalid", "run.finish: cgroup: is missing"),
+        ("run.finish", {"cgroup": "/rl.slice"}, "invalid", "is not a run's cgroup"),
+        ("run.finish", {"cgroup": "/x", "call": 99}, "unknown_call", "no call 99"),
+    ],
+)
+def test_a_faulty_request_is_refused_by_its_field(
+    operation: str, fields: dict[str, Any], code: str, text: str, node: ServedAgent
+) -> None:
+    async def work(node: ServedAgent) -> None:
+        with pytest.raises(RequestError, match=text) as caught:
+            await node.admin(operation, **fields)
+        assert caught.value.code == code
+
+    node.serve(work)
+
+
+def test_a_process_of_a_workload_administers_nothing(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        await node.admin("policy.apply", source="p", text=TEXT)
+        node.tasks.by_tid[ME] = tagged(ME)
+        for operation, fields in (
+            ("policy.remove", {"name": "rl-sandbox"}),
+            ("status", {}),
+            ("run.prepare", {"policy": "rl-sandbox", "grants": []}),
+        ):
+            with pytest.raises(RequestError, match="a process of a workload may not"):
+                await node.admin(operation, **fields)
+        assert node.agent.store.names() == ["rl-sandbox"]
+
+    node.serve(work)
+
+
+def test_status_says_what_is_covered_and_what_went_missing(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        await node.admin("policy.apply", source="p", text=TEXT)
+        status = await node.admin("status")
+        assert (status["node"], status["pid"], status["program_set"]) == ("node-1", ME, 1)
+        assert status["policies"] == ["rl-sandbox"]
+        assert [row["path"] for row in status["workloads"]] == ["/rl.slice"]
+        lost = ("spool_dropped", "undecodable", "unwritten")
+        assert {name: status[name] for name in lost} == dict.fromkeys(lost, 0)
+        assert (await node.admin("drain"))["events"] == 0
+
+    node.serve(work)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent serves, stops and starts again without losing a call; it never holds LLVM."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from enforcer import paths
+from enforcer.abi import TagFlag
+from enforcer.client import EnforcerClient
+from enforcer.store import PolicyStore
+from enforcer.wire import RequestError
+from tests.unit.enforcer.served_agent import ME, ServedAgent
+from tests.unit.enforcer.tables import tagged
+from tests.unit.enforcer.test_store import save
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedAgent]:
+    made = ServedAgent(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+async def until(condition: object) -> None:
+    for _ in range(500):
+        if condition():  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("did not come about")
+
+
+def test_a_call_is_begun_and_ended_over_the_socket(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        node.tasks.by_tid[ME] = tagged(ME, grants=3)
+        begun = await node.ask(paths.CALLS_SOCKET, "begin", id="c-1", thread=ME, episode="e")
+        held = node.maps.thread_calls.get(ME)
+        assert held is not None
+        assert (held.call, begun["episode"]) == (begun["call"], "e")
+        await node.ask(paths.CALLS_SOCKET, "end", call=begun["call"])
+        assert node.maps.thread_calls.get(ME) is None
+
+    node.serve(work)
+
+
+def test_a_held_call_ends_with_its_connection(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        node.tasks.by_tid[ME] = tagged(ME)
+        child = await asyncio.create_subprocess_exec("sleep", "60")
+        node.tasks.by_tid[child.pid] = tagged(child.pid)
+        client = await asyncio.to_thread(EnforcerClient, paths.CALLS_SOCKET)
+        await asyncio.to_thread(client.request, "begin", id="c", target=child.pid, hold=True)
+        assert node.tasks.by_tid[child.pid].flags == TagFlag(0)
+        client.close()
+        await until(lambda: node.tasks.by_tid[child.pid].flags == TagFlag.AFTER)
+        child.kill()
+        await child.wait()
+
+    node.serve(work)
+
+
+def test_a_call_outlives_its_agent(node: ServedAgent) -> None:
+    numbers: list[int] = []
+
+    async def first(node: ServedAgent) -> None:
+        node.tasks.by_tid[ME] = tagged(ME)
+        client = await asyncio.to_thread(EnforcerClient, paths.CALLS_SOCKET)
+        reply = await asyncio.to_thread(client.request, "begin", id="c", thread=ME, hold=True)
+        numbers.append(reply["call"])
+        node.agent.stopping.set()
+        await asyncio.sleep(0.2)
+        client.close()
+
+    async def second(node: ServedAgent) -> None:
+        call = node.agent.book.get(numbers[0])
+        assert call is not None
+        assert (call.id, call.ended) == ("c", None)
+        assert (await node.ask(paths.CALLS_SOCKET, "end", call=numbers[0]))["call"] == numbers[0]
+
+    node.serve(first)
+    node.serve(second)
+
+
+@pytest.mark.parametrize("number", [None, "1", 1.5, [1]])
+def test_an_end_without_a_number_is_refused(number: object, node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        with pytest.raises(RequestError, match=r"end: call: .* is not a number"):
+            await node.ask(paths.CALLS_SOCKET, "end", call=number)
+
+    node.serve(work)
+
+
+def test_every_one_may_announce_and_only_root_administer(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        modes = [path.stat().st_mode & 0o777 for path in (paths.CALLS_SOCKET, paths.ADMIN_SOCKET)]
+        assert modes == [0o666, 0o600]
+
+    node.serve(work)
+
+
+def test_a_fault_of_one_part_does_not_end_the_agent(
+    node: ServedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    async def work(node: ServedAgent) -> None:
+        def full() -> None:
+            calls.append("refresh")
+            raise OSError(28, "No space left on device", "map scopes: update")
+
+        full.__name__ = "refresh"
+        monkeypatch.setattr(node.agent.enforcement, "refresh", full)
+        monkeypatch.setattr(node.agent.runs, "sweep", lambda: calls.append("sweep"))
+        await until(lambda: calls.count("sweep") > 1)
+        assert (await node.admin("status"))["pid"] == ME
+
+    node.serve(work)
+    assert calls[:2] == ["refresh", "sweep"]
+
+
+def test_a_damaged_policy_does_not_keep_the_agent_from_starting(
+    node: ServedAgent, tmp_path: Path
+) -> None:
+    store = PolicyStore(tmp_path / "state/policies")
+    save(store)
+    (tmp_path / "state/policies/rl-sandbox/1.json").write_text("{")
+
+    async def work(node: ServedAgent) -> None:
+        assert (await node.admin("status"))["policies"] == ["rl-sandbox"]
+        with pytest.raises(RequestError, match=r"rl-sandbox/1\.json: damaged"):
+            await node.admin("policy.list")
+
+    node.serve(work)
+
+
+# --- the process ------------------------------------------------------------
+
+MAIN = """\
+import pathlib, sys
+from enforcer import maps
+maps.PIN_ROOT = pathlib.Path(sys.argv[1])
+from enforcer.agent import main
+sys.exit(main())
+"""
+
+
+def started(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The agent on a node where nothing is loaded."""
+    own = {"LICTOR_RUN": str(folder / "run"), "LICTOR_STATE": str(folder / "state")}
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, str(folder / "bpf")],
+        env={**os.environ, **own, **environment},
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+
+
+def test_a_node_that_is_not_loaded_is_status_3(tmp_path: Path) -> None:
+    ended = started(tmp_path)
+    assert ended.returncode == 3
+    assert "Lictor is not loaded (lictor up)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_second_agent_is_status_4(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with open(tmp_path / "run/agent.pid", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ended = started(tmp_path)
+    assert ended.returncode == 4
+    assert "another agent runs" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("LICTOR_SPOOL_BYTES", "much", "lictor: setting LICTOR_SPOOL_BYTES: 'much': "),
+        ("LICTOR_LOG_LEVEL", "LOUD", "lictor: setting LICTOR_LOG_LEVEL: 'LOUD': "),
+    ],
+)
+def test_a_faulty_setting_is_status_2_and_named(
+    name: str, value: str, text: str, tmp_path: Path
+) -> None:
+    ended = started(tmp_path, **{name: value})
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(text)
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_agent_imports_neither_bcc_nor_the_loader() -> None:
+    code = "import sys, enforcer.agent; print(*sys.modules, sep='\\n')"
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {"bcc", "enforcer.programs", "enforcer.loader", "enforcer.canary"} & set(output) == set()
