@@ -56,7 +56,8 @@ static ALWAYS_INLINE void emit(struct event *event, u64 size, bool alone)
 		u64 bytes = __sync_fetch_and_add(&workload->denial_bytes, size) + size;
 
 		consumed = LOOKUP(consumed, &id);
-		if (bytes - (consumed ? *consumed : 0) > DENIAL_QUOTA) {
+		/* Signed: an agent that died at the wrong moment has credited some bytes twice. */
+		if ((s64)(bytes - (consumed ? *consumed : 0)) > DENIAL_QUOTA) {
 			__sync_fetch_and_add(&workload->denial_bytes, -size);
 			__sync_fetch_and_add(&workload->suppressed, 1);
 			return;

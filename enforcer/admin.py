@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ from enforcer.wire import RequestError
 
 if TYPE_CHECKING:
     from enforcer.agent import Agent
+
+
+DRAIN_SECONDS = 5.0
 
 
 class AdminOperations:
@@ -68,10 +72,16 @@ class AdminOperations:
         }
 
     async def _drain(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
-        """Read the rings empty, so that what happened before the request is on disk."""
+        """Read the rings empty, so that what happened before the request is on disk.
+
+        Not for longer than DRAIN_SECONDS: a flood may bring more than can be read.
+        """
+        deadline = time.monotonic() + DRAIN_SECONDS
         count = 0
         while read := self._agent.reader.drain():
             count += read
+            if time.monotonic() > deadline:
+                break
         return {"events": count}
 
     async def _policy_apply(

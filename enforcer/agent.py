@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from enforcer.tasks import Tasks
 from enforcer.wire import RequestError
 
 EXIT_FAILED = 1
+DRAIN_SECONDS = 5.0
 EXIT_SETTINGS = 2
 EXIT_NOT_LOADED = 3
 EXIT_RUNNING = 4
@@ -90,7 +92,9 @@ class Agent:
         await self.stopping.wait()
         for server in servers:
             await server.stop()
-        while self.reader.drain():
+        # A workload that floods must not keep us: the rings keep what is left for the next agent.
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self.reader.drain() and time.monotonic() < deadline:
             pass
         self.spool.close()
         self.book.close()

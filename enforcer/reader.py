@@ -17,7 +17,7 @@ from enforcer.names import CANARY_SLOT
 from enforcer.ring import RingReader
 from enforcer.spool import SpoolWriter
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 256 << 10
 
 
 class EventReader:
@@ -53,9 +53,12 @@ class EventReader:
                 self._on_workload(head)
         if events:
             self._store(events)
-        # After the append: a workload's quota is for what is not safe on disk yet.
+        # After the append: rings and quotas hold what is not safe on disk yet. The quota first:
+        # an agent that dies in between credits it twice, which the kernel bears.
         for workload, size in consumed.items():
             self._maps.consumed.put(workload, (self._maps.consumed.get(workload) or 0) + size)
+        self.denials.commit()
+        self.activity.commit()
         return len(events)
 
     def _store(self, events: list[dict[str, Any]]) -> None:
@@ -66,6 +69,7 @@ class EventReader:
             logger.error("{} events lost, {} so far: {}", len(events), self.unwritten, error)
 
     def _take(self, record: bytes, events: list[dict[str, Any]]) -> abi.Event | None:
+        head = None
         try:
             head = abi.Event.from_buffer_copy(record)
             if head.policy != CANARY_SLOT:
@@ -73,7 +77,6 @@ class EventReader:
         except ValueError as error:
             self.undecodable += 1
             logger.error("event left out: {}", error)
-            return None
         return head
 
     def close(self) -> None:

@@ -34,10 +34,10 @@ class RingReader:
         (self._position,) = struct.unpack_from("@Q", self._consumer)
 
     def read(self, limit: int = 1 << 20) -> Iterator[bytes]:
-        """Records in order, at most about `limit` bytes. Each is taken once the next is asked for.
+        """Records in order, at most about `limit` bytes.
 
-        A consumer that dies in between gets the last record again: twice is better than never,
-        and sequence numbers tell.
+        The kernel keeps them until `commit`: a reader that dies before gives them to the next
+        one again. Twice is better than never, and sequence numbers tell.
         """
         (end,) = struct.unpack_from("@Q", self._producer)
         stop = min(end, self._position + limit)
@@ -50,7 +50,10 @@ class RingReader:
             if not head & DISCARDED:
                 yield self._bytes(self._position + HEADER, length)
             self._position += (HEADER + length + 7) & ~7
-            struct.pack_into("@Q", self._consumer, 0, self._position)
+
+    def commit(self) -> None:
+        """What was read is safe elsewhere: the kernel may use its room again."""
+        struct.pack_into("@Q", self._consumer, 0, self._position)
 
     def _bytes(self, position: int, length: int) -> bytes:
         start = position & self._mask

@@ -13,7 +13,7 @@ from enforcer import paths
 from enforcer.cli.output import printable
 from enforcer.spool import read_events
 
-DRAIN_SECONDS = 2.0
+DRAIN_SECONDS = 30.0
 
 
 def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:

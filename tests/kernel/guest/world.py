@@ -9,8 +9,10 @@ first (`attempt`) and sees its effect on the far side, then inside (`Workload.ru
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
+import functools
 import io
 import itertools
 import json
@@ -23,7 +25,7 @@ from typing import Any
 
 from controlplane.contract.event import exact_bytes
 from enforcer import abi, cgroups, libbpf, paths
-from enforcer.cli import main as cli
+from enforcer.cli.main import build_parser
 from enforcer.client import EnforcerClient
 from enforcer.maps import Table, pin_path
 from tests.kernel.guest.child import Outcome, attempt
@@ -152,11 +154,18 @@ class Lictor:
     def events(self, **filters: str) -> list[Event]:
         """What `lictor events --json` prints; filters are its options (workload, kind, …)."""
         words = ["events", "--json", *(f"--{name}={value}" for name, value in filters.items())]
+        arguments = _parser().parse_args(words)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            status = cli.main(words)
+            status = arguments.run(arguments)
         assert status == 0, f"lictor {' '.join(words)} ended with {status}"
         return [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+@functools.cache
+def _parser() -> argparse.ArgumentParser:
+    """The command's own; made once, because under emulation that takes a while."""
+    return build_parser(["events"])
 
 
 def denied(outcome: Outcome) -> bool:
