@@ -112,7 +112,8 @@ static ALWAYS_INLINE void report_escape(struct subject *s);
 static ALWAYS_INLINE bool subject_of_current(struct subject *s)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct tag *tag = bpf_task_storage_get(MAP(tags), task, 0, 0);
+	/* Most tasks of a host have no BPF storage at all: they are spared the helper. */
+	struct tag *tag = task->bpf_storage ? bpf_task_storage_get(MAP(tags), task, 0, 0) : 0;
 	u64 cgroup = bpf_get_current_cgroup_id();
 	struct scope *scope;
 	bool left = false;

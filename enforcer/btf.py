@@ -29,6 +29,7 @@ STRUCTS: dict[str, tuple[str, ...]] = {
         "struct task_struct *group_leader",
         "struct task_struct *real_parent",
         "struct css_set *cgroups",
+        "void *bpf_storage",
     ),
     "net": ("u64 net_cookie",),
     "sock": ("u16 skc_family", "struct net *skc_net", "u16 sk_type", "u16 sk_protocol"),

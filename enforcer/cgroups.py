@@ -59,6 +59,11 @@ def find(wanted: int) -> str | None:
     return next((path for path, found in walk("/") if found == wanted), None)
 
 
+def enter(path: str) -> None:
+    """Move the calling process into the cgroup `path`."""
+    (folder(path) / "cgroup.procs").write_text("0")
+
+
 def of_process(pid: int) -> str:
     """Path of the v2 cgroup that process `pid` is in, as the host sees it."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():

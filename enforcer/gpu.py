@@ -7,7 +7,9 @@ fixed; the other drivers get theirs at run time, so they are read from /proc/dev
 
 from __future__ import annotations
 
+import functools
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ Gpus = Literal["none", "all"] | tuple[int | str, ...]
 CONTROL_MINORS = (255, 254)
 # Character drivers of GPUs and of what ties GPUs together, as /proc/devices names them.
 UVM = "nvidia-uvm"
+MAJORS_SECONDS = 2.0
 DYNAMIC_DRIVERS = frozenset(
     {
         UVM,
@@ -139,7 +142,14 @@ def classify(major: int, minor: int, *, root: Path = Path("/")) -> str | None:
         return {255: "nvidiactl", 254: "nvidia-modeset"}.get(minor, "nvidia")
     if major == DRM_MAJOR:
         return "drm"
-    return dynamic_majors(root).get(major)
+    return _majors_of_late(root, int(time.monotonic() / MAJORS_SECONDS)).get(major)
+
+
+@functools.lru_cache(maxsize=2)
+def _majors_of_late(root: Path, period: int) -> dict[int, str]:
+    """Dynamic majors, read once in a period: a flood of events shall not read it each time."""
+    del period
+    return dynamic_majors(root)
 
 
 def _chosen(gpu: int | str, field_path: str, root: Path, find: FindGpus) -> Gpu:

@@ -20,6 +20,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,23 @@ def _network_namespace_cookie() -> int:
         )
 
 
+@contextmanager
+def _in_root_cgroup() -> Iterator[None]:
+    """Be in the root cgroup for a moment.
+
+    The kernel charges what a map allocates later, each task's tag among it, to the memory
+    cgroup of whoever made the map. In the root cgroup nothing is charged: no limit on ours can
+    keep a workload from forking, and no charge cache is thrashed at each fork and exec.
+    Source: bpf_map_kzalloc in kernel/bpf/syscall.c.
+    """
+    before = cgroups.of_process(os.getpid())
+    cgroups.enter("/")
+    try:
+        yield
+    finally:
+        cgroups.enter(before)
+
+
 def _mount_bpf_file_system() -> None:
     if not os.path.ismount(BPF_FILE_SYSTEM):
         subprocess.run(["mount", "-t", "bpf", "bpf", str(BPF_FILE_SYSTEM)], check=True)
@@ -123,7 +142,8 @@ def _report(started: float, mode: str, **fields: Any) -> None:
 def _run(mode: AttachMode, started: float, *, reload: bool) -> bool:
     _mount_bpf_file_system()
     before = pins.sets()
-    maps = Maps.create()
+    with _in_root_cgroup():
+        maps = Maps.create()
     kept = None if reload else in_force(maps, mode)
     if kept is not None:
         number, before = kept, []
