@@ -28,6 +28,7 @@ from tests.kernel.harness.vm import run_vm
 
 RESULTS = REPOSITORY / "build/bench"
 DOCUMENT = REPOSITORY / "docs/benchmarks.md"
+README = REPOSITORY / "README.md"
 TIMEOUT = 3000.0
 ATTACH = ("lsm", "fmod_ret", "both")
 VERSION = 1
@@ -77,11 +78,15 @@ def report(boots: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def update_docs(sections: str, command: str) -> None:
-    """Put the tables between the markers of docs/benchmarks.md."""
+def update_docs(boots: list[dict[str, Any]], sections: str, command: str) -> None:
+    """Put all tables into docs/benchmarks.md, and the first boot's hooks into README.md."""
     figures = f"Made by `{command}`.\n\n{sections}"
     DOCUMENT.write_text(table.replace_figures(DOCUMENT.read_text(), figures))
-    say(f"{DOCUMENT.relative_to(REPOSITORY)} has the new figures")
+    first = boots[0]
+    title = f"Linux {first['kernel']}, made by `{command}`; instructions added, medians:"
+    short = f"{title}\n\n{table.hook_table(first['counts'])}"
+    README.write_text(table.replace_figures(README.read_text(), short, table.README_MARKERS))
+    say(f"{DOCUMENT.relative_to(REPOSITORY)} and README.md have the new figures")
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:
@@ -123,7 +128,7 @@ def main(words: list[str] | None = None) -> int:
     say(f"{(RESULTS / 'hooks.json').relative_to(REPOSITORY)} has all of it")
     if arguments.update_docs:
         settings = f"KERNELS='{arguments.kernels}' ATTACH={arguments.attach}"
-        update_docs(sections, f"make bench {settings}")
+        update_docs(boots, sections, f"make bench {settings}")
     return 0
 
 

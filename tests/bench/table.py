@@ -11,6 +11,7 @@ from tests.bench.targets import Counts, Repetition, added, findings
 
 BEGIN = "<!-- figures: begin (written by make bench; do not edit) -->"
 END = "<!-- figures: end -->"
+README_MARKERS = ("<!-- bench:begin -->", "<!-- bench:end -->")
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,11 @@ def section(raw: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def replace_figures(text: str, figures: str) -> str:
+def replace_figures(text: str, figures: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with what lies between the markers replaced. ValueError if there are none."""
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    begin, end = markers
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"the lines {BEGIN} and {END} are not there")
-    return f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}"
+        raise ValueError(f"the lines {begin} and {end} are not there")
+    return f"{before}{begin}\n\n{figures}\n\n{end}{after}"

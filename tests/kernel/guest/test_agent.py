@@ -48,7 +48,7 @@ def _load_twice(lictor: Lictor) -> None:
 
 
 def _knock(seconds: float) -> list[str]:
-    return ["ip", "netns", "exec", INSIDE, compiled("knock"), FAR4, "80", str(seconds), "1000"]
+    return ["ip", "netns", "exec", INSIDE, compiled("knock"), FAR4, "80", str(seconds), "4000"]
 
 
 def _counts(output: str) -> dict[str, int]:
@@ -103,14 +103,18 @@ def _agent_log() -> str:
 
 
 def _accounted(workload: Workload) -> None:
-    """attempts = delivered + suppressed + lost, and each delivered one was recorded once."""
-    events = workload.events()
+    """attempts = delivered + suppressed + lost, and each delivered one gets recorded."""
     counts = _stats(workload)
     lost = counts.suppressed + counts.lost_denials + counts.lost_activity
     assert counts.sequence == counts.delivered + lost
-    numbers = Counter(event["sequence"] for event in events)
-    missing = sorted(set(range(1, counts.sequence + 1)) - set(numbers))
-    assert len(missing) == lost, f"missing: {missing[:20]}, agent: {_agent_log()}"
+
+    def recorded() -> Counter[int]:
+        return Counter(event["sequence"] for event in workload.events())
+
+    # Under emulation the agent may need longer for what is in the rings than one request takes.
+    wait_until(lambda: len(recorded()) == counts.delivered, f"the record; {_agent_log()}")
+    numbers = recorded()
+    assert set(numbers) <= set(range(1, counts.sequence + 1))
     # A batch may be told twice by an agent that was killed between spool and ring.
     assert sum(numbers.values()) - len(numbers) <= BATCH_BYTES // 128
 

@@ -58,3 +58,7 @@ def test_a_document_without_markers_is_refused(text: str) -> None:
 
 def test_the_document_has_the_markers() -> None:
     assert table.replace_figures(run.DOCUMENT.read_text(), "new")
+
+
+def test_the_readme_has_its_markers() -> None:
+    assert table.replace_figures(run.README.read_text(), "new", table.README_MARKERS)
