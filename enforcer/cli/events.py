@@ -23,6 +23,7 @@ def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workload", metavar="PATH", help="only this workload's cgroup")
     parser.add_argument("--episode", metavar="ID", help="only events of this episode's calls")
     parser.add_argument("--call", metavar="ID", help="only events of this tool call")
+    parser.add_argument("--policy", metavar="NAME", help="only what this policy decided")
     parser.add_argument("--kind", help="connect, send, socket, exec, device, escape, fork, …")
     parser.add_argument("--decision", choices=("allowed", "denied", "audited"))
     parser.set_defaults(run=events)
@@ -58,6 +59,7 @@ def _matches(event: dict[str, Any], arguments: argparse.Namespace) -> bool:
         (arguments.workload, event["workload"]),
         (arguments.episode, call.get("episode")),
         (arguments.call, call.get("id")),
+        (arguments.policy, event["policy"]),
         (arguments.kind, event["kind"]),
         (arguments.decision, event["decision"]),
     )

@@ -189,20 +189,6 @@ static int fork_and_wait(void)
 	return WEXITSTATUS(status);
 }
 
-/* The hooks of a fork without its copying of memory, whose cost wavers. */
-static int vfork_and_wait(void)
-{
-	int status = 0;
-	pid_t child = vfork();
-
-	if (!child)
-		_exit(0);
-	if (child < 0)
-		return errno;
-	waitpid(child, &status, 0);
-	return WEXITSTATUS(status);
-}
-
 static int open_path(const char *path)
 {
 	descriptor = open(path, O_RDONLY | O_CLOEXEC);
@@ -264,7 +250,6 @@ static const struct kind {
 	{ "exec", nothing, run_allowed, nothing, PROCESS_SAMPLES },
 	{ "exec_denied", nothing, run_denied, nothing, DENIED_SAMPLES },
 	{ "fork", nothing, fork_and_wait, nothing, PROCESS_SAMPLES },
-	{ "vfork", nothing, vfork_and_wait, nothing, SAMPLES },
 	{ "open_file", nothing, open_regular, close_descriptor, SAMPLES },
 	{ "open_null", nothing, open_null, close_descriptor, SAMPLES },
 	{ "open_gpu_denied", nothing, open_gpu, close_descriptor, DENIED_SAMPLES },

@@ -36,7 +36,6 @@ ATTEMPTS = (
     Attempt("send, UDP, connected", "send_udp"),
     Attempt("vfork, exec, wait", "exec", "exec_denied"),
     Attempt("fork, wait", "fork"),
-    Attempt("vfork, wait", "vfork"),
     Attempt("open a regular file", "open_file"),
     Attempt("open /dev/null", "open_null"),
     Attempt("open a GPU's node", denied="open_gpu_denied"),

@@ -13,8 +13,6 @@ from typing import Any
 Counts = dict[str, dict[str, dict[str, dict[str, int]]]]
 
 CONNECT = ("connect_udp", "connect_tcp")
-# A fork's copying of memory wavers by more than its hooks cost; vfork has the same hooks.
-FORK = ("vfork",)
 SEND = ("send_tcp", "send_udp")
 # 2 s of a core at 3 GHz that completes one instruction a cycle; most do better.
 LOADER_INSTRUCTIONS = 6_000_000_000
@@ -34,12 +32,12 @@ class Limit:
 LIMITS = (
     Limit("connect, outside any workload", "outside", CONNECT, 300),
     Limit("open a regular file, outside any workload", "outside", ("open_file",), 215),
-    Limit("fork, outside any workload", "outside", FORK, 700),
+    Limit("fork and wait, outside any workload", "outside", ("fork",), 700),
     Limit("send on an established connection, outside any workload", "outside", SEND, 20),
     Limit("connect, inside and allowed", "inside", CONNECT, 600),
     Limit("exec, inside and allowed", "inside", ("exec",), 9_000),
     Limit("open a regular file, inside", "inside", ("open_file",), 260),
-    Limit("fork, inside", "inside", FORK, 6_000),
+    Limit("fork and wait, inside", "inside", ("fork",), 6_000),
 )
 
 

@@ -53,8 +53,8 @@ def told(lictor: Lictor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def _events() -> list[Event]:
-    lines = run_lictor("events", "--json").stdout.splitlines()
-    return [event for event in map(json.loads, lines) if event["policy"] == "executor"]
+    lines = run_lictor("events", "--json", "--policy", "executor").stdout.splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def test_each_connect_is_named_after_the_call_it_descends_from(told: dict[str, Any]) -> None:

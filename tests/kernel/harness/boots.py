@@ -38,7 +38,7 @@ class Boot:
 # Tests that restart Lictor or replay the incident take minutes under emulation, and what they
 # show hardly depends on the kernel: they run where the matrix is oldest and where it is newest.
 SELECTED_BOOTS = ("6.1-lsm", "7-fmod_ret")
-LONG_TESTS = ("test_agent.py", "test_replay.py", "test_loader.py::test_un")
+LONG_TESTS = ("test_survival.py", "test_replay.py", "test_loader.py::test_un")
 OLDEST_BOOT = ("6.1-lsm",)
 LOADER_TESTS = (
     "test_loader.py::test_a_",

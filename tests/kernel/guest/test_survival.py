@@ -48,7 +48,7 @@ def _load_twice(lictor: Lictor) -> None:
 
 
 def _knock(seconds: float) -> list[str]:
-    return ["ip", "netns", "exec", INSIDE, compiled("knock"), FAR4, "80", str(seconds), "4000"]
+    return ["ip", "netns", "exec", INSIDE, compiled("knock"), FAR4, "80", str(seconds), "10000"]
 
 
 def _counts(output: str) -> dict[str, int]:
