@@ -78,7 +78,7 @@ class AdminOperations:
         """
         deadline = time.monotonic() + DRAIN_SECONDS
         count = 0
-        while read := self._agent.reader.drain():
+        while read := self._agent.drain_rings():
             count += read
             if time.monotonic() > deadline:
                 break

@@ -73,7 +73,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
         for ring in (self.reader.denials, self.reader.activity):
-            loop.add_reader(ring.descriptor, self._drain)
+            loop.add_reader(ring.descriptor, self.drain_rings)
         admin = AdminOperations(self)
         servers = [
             SocketServer(paths.ADMIN_SOCKET, 0o600, admin.table()),
@@ -88,7 +88,8 @@ class Agent:
         for server in servers:
             await server.start()
         self._spawn("refresh", self._refresh_forever())
-        logger.info("agent ready: node {}, {} events waiting", self.settings.node, self._drain())
+        waiting = self.drain_rings()
+        logger.info("agent ready: node {}, {} events waiting", self.settings.node, waiting)
         await self.stopping.wait()
         for server in servers:
             await server.stop()
@@ -110,7 +111,8 @@ class Agent:
             logger.error("{} ended: {!r}", task.get_name(), task.exception())
             self.stopping.set()
 
-    def _drain(self) -> int:
+    def drain_rings(self) -> int:
+        """Read a batch of each ring, and see to new workloads; returns how many events it was."""
         count = self.reader.drain()
         if self._unseen_workload:
             self._unseen_workload = False
@@ -135,7 +137,7 @@ class Agent:
         while True:
             await asyncio.sleep(self.settings.refresh_seconds)
             for work in (
-                self._drain,
+                self.drain_rings,
                 self.enforcement.refresh,
                 self.enforcement.refresh_devices,
                 self.runs.sweep,
