@@ -213,37 +213,6 @@ def test_a_removed_policy_lets_go_of_its_tasks(
         assert "refused" in shell.stdout.read()
 
 
-def test_a_podman_container_is_covered_from_its_first_instruction(
-    lictor: Lictor, policy: Policy
-) -> None:
-    made = policy(
-        "select: [{cgroup: /pod.slice/**}]\negress: none\n"
-        "exec: {allow: [/usr/**], deny: [/usr/bin/id]}"
-    )
-    command = [
-        "podman", "run", "--rm", "--privileged", "--cgroup-manager=systemd",
-        "--cgroup-parent=pod.slice", "--network=host", "--rootfs", "/:O",
-        "bash", "-c", "(echo > /dev/tcp/127.0.0.1/9) 2>&1; id; echo $?; echo fine > /dev/null",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Operation not permitted" in done.stdout
-    assert done.stdout.splitlines()[-1] == "126"
-    # Besides the container podman puts its monitor into the slice; that one is covered too.
-    events = [
-        e
-        for e in lictor.events()
-        if e["policy"] == made.name
-        and e["kind"] not in ("workload", "workload_end")
-        and "conmon" not in e["workload"]
-    ]
-    denied = [(e["kind"], e["rule"]) for e in events if e["decision"] == "denied"]
-    assert denied == [("connect", None), ("exec", "exec.deny[0]")]
-    assert len({e["workload"] for e in events}) == 1
-    assert events[0]["workload"].startswith("/pod.slice/")
-    assert ("exec", "/usr/bin/bash") in [(e["kind"], e["object"].get("path")) for e in events]
-
-
 def test_run_refuses_what_it_cannot_place(lictor: Lictor) -> None:
     del lictor
     unknown = run_lictor("run", "--policy", "no-such-policy", "--", "true")

@@ -29,6 +29,7 @@ def boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bo
     monkeypatch.setattr(run, "REPOSITORY", tmp_path)
     monkeypatch.setattr(run, "RESULTS", tmp_path / "bench")
     monkeypatch.setattr(run, "DOCUMENT", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(run, "README", tmp_path / "README.md")
     monkeypatch.delenv("KERNELS", raising=False)
     monkeypatch.delenv("ATTACH", raising=False)
     return asked
@@ -66,15 +67,15 @@ def test_an_unknown_way_of_attaching_is_refused(
     assert boots == []
 
 
-def test_the_document_is_refreshed_when_asked(
-    boots: list[tuple[str, bool]], tmp_path: Path
-) -> None:
-    document = tmp_path / "benchmarks.md"
+def test_documents_are_refreshed_when_asked(boots: list[tuple[str, bool]], tmp_path: Path) -> None:
+    document, readme = tmp_path / "benchmarks.md", tmp_path / "README.md"
     document.write_text(f"{table.BEGIN}\n{table.END}\n")
+    readme.write_text("\n".join(table.README_MARKERS))
     run.main([])
-    assert "fork" not in document.read_text()
+    assert "fork" not in document.read_text() + readme.read_text()
     run.main(["--update-docs"])
     assert "Made by `make bench KERNELS='6.1' ATTACH=lsm`." in document.read_text()
+    assert "| fork, wait | 1,000 |" in readme.read_text()
 
 
 def test_a_vm_that_fails_fails_the_benchmark(
