@@ -80,6 +80,8 @@ def sources_digest() -> str:
     digest = hashlib.sha256(platform.release().encode())
     for path in sorted(paths.BPF_SOURCES.rglob("*.[ch]")):
         digest.update(f"\0{path.relative_to(paths.BPF_SOURCES)}\0".encode() + path.read_bytes())
+    for name in ("btf.py", "programs.py", "programtable.py"):
+        digest.update(b"\0" + Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()
 
 
