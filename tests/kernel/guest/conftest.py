@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
-from tests.kernel.guest.cuse import GPU_NODES, DeviceNode
 from tests.kernel.guest.network import FarSide, network
-from tests.kernel.guest.programs import wait_until
+from tests.kernel.guest.nodes import GPU_NODES, CountedNode
 from tests.kernel.guest.world import AppliedPolicy, Lictor, Workload
 
 Confine = Callable[..., Workload]
@@ -32,15 +30,17 @@ def far_side() -> Iterator[FarSide]:
         yield other
 
 
-@pytest.fixture(scope="session")
-def gpus() -> Iterator[dict[str, DeviceNode]]:
-    """Nodes by name, at a GPU driver's numbers; each counts who really opened it. See cuse.py."""
-    nodes = {name: DeviceNode(name, *numbers) for name, numbers in GPU_NODES.items()}
-    for node in nodes.values():
-        wait_until(Path(node.path).exists, f"{node.path} to appear")
-    yield nodes
-    for node in nodes.values():
-        node.close()
+@pytest.fixture(scope="module")
+def gpus() -> Iterator[dict[str, CountedNode]]:
+    """Nodes by name, at a GPU driver's numbers; each counts who really opened it. See nodes.py.
+
+    Gone with the module: the replay brings a GPU of its own at the same numbers.
+    """
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(contextlib.closing(CountedNode(name, *numbers)))
+            for name, numbers in GPU_NODES.items()
+        }
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from enforcer import cgroups
 from tests.kernel.guest.attempts.battery import KINDS, everything
 from tests.kernel.guest.child import Outcome, attempt, enter_network
 from tests.kernel.guest.conftest import Confine
-from tests.kernel.guest.cuse import DeviceNode
 from tests.kernel.guest.network import FAR4, FAR6, INSIDE, FarSide
+from tests.kernel.guest.nodes import CountedNode
 from tests.kernel.guest.programs import compiled
 from tests.kernel.guest.world import Lictor, Workload, expected, facts
 
@@ -24,7 +24,7 @@ devices: {allow: [standard], gpus: none}
 
 
 def run_everything(
-    workload: Workload, far_side: FarSide, gpus: dict[str, DeviceNode]
+    workload: Workload, far_side: FarSide, gpus: dict[str, CountedNode]
 ) -> tuple[set[int], int, int]:
     """(errnos met, packets that arrived, devices that were opened)."""
     node = gpus["nvidia0"]
@@ -35,7 +35,7 @@ def run_everything(
 
 
 def test_audit_denies_nothing_and_tells_everything(
-    confine: Confine, far_side: FarSide, gpus: dict[str, DeviceNode]
+    confine: Confine, far_side: FarSide, gpus: dict[str, CountedNode]
 ) -> None:
     workload = confine(f"mode: audit\n{SECTIONS}")
 
@@ -67,7 +67,7 @@ def test_audit_denies_nothing_and_tells_everything(
 
 
 def test_next_revision_decides_for_tasks_that_run_already(
-    lictor: Lictor, confine: Confine, far_side: FarSide, gpus: dict[str, DeviceNode]
+    lictor: Lictor, confine: Confine, far_side: FarSide, gpus: dict[str, CountedNode]
 ) -> None:
     workload = confine(f"mode: audit\n{SECTIONS}")
 
@@ -103,7 +103,7 @@ def test_next_revision_decides_for_tasks_that_run_already(
 
 
 def test_each_kind_names_the_tool_call_from_which_it_descends(
-    lictor: Lictor, confine: Confine, far_side: FarSide, gpus: dict[str, DeviceNode]
+    lictor: Lictor, confine: Confine, far_side: FarSide, gpus: dict[str, CountedNode]
 ) -> None:
     workload_policy = confine(SECTIONS).policy.name
     script = (

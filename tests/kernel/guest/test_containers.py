@@ -14,7 +14,7 @@ from controlplane.contract.event import exact_bytes
 from enforcer import cgroups
 from tests.kernel.guest.attempts import programs
 from tests.kernel.guest.child import Outcome, attempt
-from tests.kernel.guest.cuse import DeviceNode
+from tests.kernel.guest.nodes import CountedNode
 from tests.kernel.guest.programs import SOURCES
 from tests.kernel.guest.world import AppliedPolicy, Lictor
 
@@ -65,7 +65,7 @@ def test_privileged_container_is_judged_by_the_paths_that_it_sees(
     pods: str,
     lictor: Lictor,
     policy: Callable[..., AppliedPolicy],
-    gpus: dict[str, DeviceNode],
+    gpus: dict[str, CountedNode],
 ) -> None:
     for program in ("/bin/denied", "/tools/allowed"):
         assert attempt(programs.start_below, root, program) == Outcome("started")

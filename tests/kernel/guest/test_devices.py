@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.guest.attempts.devices import open_read, open_write, read_start, use_standard
 from tests.kernel.guest.child import Outcome, attempt
 from tests.kernel.guest.conftest import Confine
-from tests.kernel.guest.cuse import DeviceNode
+from tests.kernel.guest.nodes import CountedNode
 from tests.kernel.guest.world import Lictor, Workload, denied
 
 STANDARD = {
@@ -81,7 +81,7 @@ def test_device_that_no_rule_names_is_closed(path: str, without: Workload) -> No
 
 @pytest.mark.parametrize(("section", "reason"), [("any", "any"), ("none", "not_allowed")])
 def test_whole_section(
-    section: str, reason: str, gpus: dict[str, DeviceNode], confine: Confine
+    section: str, reason: str, gpus: dict[str, CountedNode], confine: Confine
 ) -> None:
     workload = confine(f"devices: {section}")
     node = gpus["nvidia0"]

@@ -22,7 +22,7 @@ from tests.kernel.guest.attempts.devices import (
 )
 from tests.kernel.guest.child import Outcome, attempt
 from tests.kernel.guest.conftest import Confine
-from tests.kernel.guest.cuse import GPU_NODES, DeviceNode
+from tests.kernel.guest.nodes import GPU_NODES, CountedNode
 from tests.kernel.guest.programs import compiled, wait_until
 from tests.kernel.guest.world import Event, Lictor, Workload, denied, expected, facts
 
@@ -38,7 +38,7 @@ WAYS = {
 }
 
 
-def device(workload: Workload, node: DeviceNode, decision: str, reason: str, **rest: Any) -> Event:
+def device(workload: Workload, node: CountedNode, decision: str, reason: str, **rest: Any) -> Event:
     class_ = "nvidia" if node.name in ("nvidia0", "nvidia1") else node.name
     return expected(
         workload, "device", decision, reason,
@@ -47,14 +47,14 @@ def device(workload: Workload, node: DeviceNode, decision: str, reason: str, **r
 
 
 @pytest.fixture(scope="module")
-def without(lictor: Lictor, gpus: dict[str, DeviceNode]) -> Iterator[Workload]:
+def without(lictor: Lictor, gpus: dict[str, CountedNode]) -> Iterator[Workload]:
     """May open the standard devices and no GPU."""
     with lictor.confined(NO_GPU) as workload:
         yield workload
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_gpu_is_not_opened(way: str, gpus: dict[str, DeviceNode], without: Workload) -> None:
+def test_gpu_is_not_opened(way: str, gpus: dict[str, CountedNode], without: Workload) -> None:
     node, action = gpus["nvidia0"], WAYS[way]
     node.opens()
     assert attempt(action, node.path) == Outcome()
@@ -71,7 +71,7 @@ def test_gpu_is_not_opened(way: str, gpus: dict[str, DeviceNode], without: Workl
 
 @pytest.mark.parametrize("name", GPU_NODES)
 def test_every_node_of_a_gpu_driver_is_closed(
-    name: str, gpus: dict[str, DeviceNode], without: Workload
+    name: str, gpus: dict[str, CountedNode], without: Workload
 ) -> None:
     node = gpus[name]
     node.opens()
@@ -85,7 +85,7 @@ def test_every_node_of_a_gpu_driver_is_closed(
     ]
 
 
-def test_open_by_io_uring_is_judged(gpus: dict[str, DeviceNode], without: Workload) -> None:
+def test_open_by_io_uring_is_judged(gpus: dict[str, CountedNode], without: Workload) -> None:
     node, arguments = gpus["nvidia0"], (compiled("uring"), "open", gpus["nvidia0"].path)
     node.opens()
     assert attempt(sockets.program, *arguments).errno is None
@@ -95,7 +95,7 @@ def test_open_by_io_uring_is_judged(gpus: dict[str, DeviceNode], without: Worklo
 
 
 def test_descriptor_from_outside_cannot_be_reopened(
-    gpus: dict[str, DeviceNode], without: Workload
+    gpus: dict[str, CountedNode], without: Workload
 ) -> None:
     node = gpus["nvidia0"]
     descriptor = os.open(node.path, os.O_RDONLY)
@@ -109,7 +109,7 @@ def test_descriptor_from_outside_cannot_be_reopened(
         os.close(descriptor)
 
 
-def test_looking_at_a_device_is_free(gpus: dict[str, DeviceNode], without: Workload) -> None:
+def test_looking_at_a_device_is_free(gpus: dict[str, CountedNode], without: Workload) -> None:
     def look(path: str) -> bool:
         descriptor = os.open(path, os.O_PATH)
         found = stat.S_ISCHR(os.fstat(descriptor).st_mode) and os.access(path, os.R_OK)
@@ -121,7 +121,7 @@ def test_looking_at_a_device_is_free(gpus: dict[str, DeviceNode], without: Workl
     assert without.fresh_events() == []
 
 
-def opened(gpus: dict[str, DeviceNode], workload: Workload) -> list[str]:
+def opened(gpus: dict[str, CountedNode], workload: Workload) -> list[str]:
     """Try every GPU node inside; names of those that were really opened, which must agree."""
     found = []
     for name, node in gpus.items():
@@ -135,7 +135,7 @@ def opened(gpus: dict[str, DeviceNode], workload: Workload) -> list[str]:
 
 
 def test_grant_opens_all_gpus_for_those_who_hold_it(
-    gpus: dict[str, DeviceNode], confine: Confine
+    gpus: dict[str, CountedNode], confine: Confine
 ) -> None:
     assert opened(gpus, confine(GRANTED)) == []
     trainer = confine(GRANTED, grants=["trainer"])
@@ -147,7 +147,7 @@ def test_grant_opens_all_gpus_for_those_who_hold_it(
 
 
 def test_one_gpu_comes_with_control_and_memory_but_no_other(
-    gpus: dict[str, DeviceNode], confine: Confine
+    gpus: dict[str, CountedNode], confine: Confine
 ) -> None:
     workload = confine("devices: {allow: [standard], gpus: [1]}")
     assert opened(gpus, workload) == ["nvidia1", "nvidiactl", "nvidia-uvm"]
@@ -156,9 +156,8 @@ def test_one_gpu_comes_with_control_and_memory_but_no_other(
 def test_driver_loaded_after_the_policy_is_covered(confine: Confine) -> None:
     """`gpus: all` finds majors when a driver gets them; `none` never needs to know."""
     base, trainer = confine(GRANTED), confine(GRANTED, grants=["trainer"])
-    node = DeviceNode("nvidia-nvswitch", 0, 0)
+    node = CountedNode("nvidia-nvswitch", 0, 0)
     try:
-        wait_until(Path(node.path).exists, f"{node.path} to appear")
         assert denied(base.run(open_read, node.path))
         assert node.opens() == 0
         wait_until(
@@ -172,7 +171,7 @@ def test_driver_loaded_after_the_policy_is_covered(confine: Confine) -> None:
 def test_render_node_is_a_gpu(confine: Confine) -> None:
     """A real one of vgem's where the kernel has it, else one at the same numbers."""
     vgem = subprocess.run(["modprobe", "vgem"], capture_output=True, check=False).returncode == 0
-    node = None if vgem else DeviceNode("renderD128", DRM, FIRST_RENDER_NODE)
+    node = None if vgem else CountedNode("renderD128", DRM, FIRST_RENDER_NODE)
     path = "/dev/dri/renderD128" if vgem else "/dev/renderD128"
     try:
         wait_until(Path(path).exists, f"{path} to appear")

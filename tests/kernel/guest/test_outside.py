@@ -16,8 +16,8 @@ from enforcer.store import PolicyStore
 from tests.kernel.guest.attempts.battery import KINDS, everything
 from tests.kernel.guest.child import Outcome, attempt
 from tests.kernel.guest.conftest import Confine
-from tests.kernel.guest.cuse import DeviceNode
 from tests.kernel.guest.network import INSIDE, FarSide
+from tests.kernel.guest.nodes import CountedNode
 from tests.kernel.guest.programs import compiled
 from tests.kernel.guest.world import AppliedPolicy, Lictor, Workload
 
@@ -31,7 +31,7 @@ Try = Callable[[Workload | str | None], dict[str, int]]
 
 
 @pytest.fixture
-def try_all(far_side: FarSide, gpus: dict[str, DeviceNode]) -> Try:
+def try_all(far_side: FarSide, gpus: dict[str, CountedNode]) -> Try:
     """Make every kind of attempt in a workload, in a cgroup by its path, or outside all.
 
     What the attempts say and what the far side and the device saw must agree.

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.replay import gpu, mirror, packets, places, tunnel_host
+from tests import cuse
+from tests.replay import mirror, packets, places, tunnel_host
 from tests.replay.records import Record
 from tests.replay.trajectory import STEPS
 
@@ -59,30 +60,34 @@ def test_destinations_are_folded_most_packets_first() -> None:
 
 
 def request(opcode: int, body: bytes = b"", pid: int = 77) -> bytes:
-    return gpu.REQUEST.pack(gpu.REQUEST.size + len(body), opcode, 5, 0, 0, 0, pid, 0) + body
+    return cuse.REQUEST.pack(cuse.REQUEST.size + len(body), opcode, 5, 0, 0, 0, pid, 0) + body
+
+
+def answer(of: bytes) -> tuple[bytes | None, int | None]:
+    return cuse.answer(of, places.GPU_NODE.name, places.GPU_MAJOR, places.GPU_MINOR)
 
 
 def test_the_gpu_node_asks_for_the_gpus_numbers() -> None:
-    reply, opener = gpu.answer(request(gpu.CUSE_INIT, gpu.INIT_IN.pack(7, 36, 0, 0)))
+    reply, opener = answer(request(cuse.CUSE_INIT, cuse.INIT_IN.pack(7, 36, 0, 0)))
     assert reply is not None
     assert opener is None
-    numbers = gpu.INIT_OUT.unpack_from(reply, gpu.REPLY.size)
+    numbers = cuse.INIT_OUT.unpack_from(reply, cuse.REPLY.size)
     assert numbers[6:] == (places.GPU_MAJOR, places.GPU_MINOR)
     assert reply.endswith(b"DEVNAME=nvidia0\0")
 
 
 def test_an_open_is_granted_and_names_its_process() -> None:
-    reply, opener = gpu.answer(request(gpu.FUSE_OPEN, pid=1234))
+    reply, opener = answer(request(cuse.FUSE_OPEN, pid=1234))
     assert opener == 1234
     assert reply is not None
-    assert gpu.REPLY.unpack_from(reply) == (len(reply), 0, 5)
+    assert cuse.REPLY.unpack_from(reply) == (len(reply), 0, 5)
 
 
 def test_unknown_requests_are_refused_and_interrupts_not_answered() -> None:
-    reply, _opener = gpu.answer(request(39))
+    reply, _opener = answer(request(39))
     assert reply is not None
-    assert gpu.REPLY.unpack_from(reply)[1] == -errno.ENOSYS
-    assert gpu.answer(request(gpu.FUSE_INTERRUPT)) == (None, None)
+    assert cuse.REPLY.unpack_from(reply)[1] == -errno.ENOSYS
+    assert answer(request(cuse.FUSE_INTERRUPT)) == (None, None)
 
 
 def test_sshds_log_is_counted() -> None:

@@ -8,6 +8,7 @@ Prints one JSON object: port -> the call id that must be named (null for none), 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import queue
@@ -23,6 +24,7 @@ from enforcer.wire import RequestError
 SOCKET = Path("/run/lictor/calls/calls.sock")
 TRUTH: dict[int, tuple[str | None, str | None]] = {}
 RESULTS: dict[str, Any] = {}
+SECONDS = 120
 
 
 def knock(port: int, call: str | None, state: str | None = "active") -> str:
@@ -184,6 +186,8 @@ def grants() -> None:
 
 
 def main() -> None:
+    # Whoever waits for ever says where.
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
     for scenario in (
         grants, thread_binding, parallel_threads, target_binding, daemon_left_behind, held_call,
         forgeries,
