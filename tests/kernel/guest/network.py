@@ -57,7 +57,8 @@ class FarSide:
         """What opened or said something since the last call, in the order of arrival.
 
         Connection requests, datagrams and everything that is neither TCP nor UDP; neighbour
-        discovery and the later packets of a TCP connection are left out.
+        discovery, a slow machine's retransmissions and the later packets of a TCP connection are
+        left out.
         """
         marker = b"marker %d" % next(self._numbers)
         self._marker.sendto(marker, (FAR4, MARKER_PORT))
@@ -75,7 +76,8 @@ class FarSide:
                 if packet.data == marker:
                     return found
                 continue
-            found.append(packet)
+            if packet.request is None or all(packet.request != each.request for each in found):
+                found.append(packet)
 
     def received(self, port: int) -> list[bytes]:
         """Accept all that waits on a TCP port and read what each connection has said by now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ETH_P_IP = 0x0800
 ETH_P_ARP = 0x0806
@@ -19,12 +19,16 @@ NEIGHBOUR_TYPES = (*range(130, 138), 143)
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet: data after the TCP or UDP header; port 0, data after the IP header, else."""
+    """One packet: data after the TCP or UDP header; port 0, data after the IP header, else.
+
+    request: what a TCP connection request and its retransmissions have in common.
+    """
 
     protocol: str
     address: str
     port: int
     data: bytes
+    request: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def parse(ethertype: int, frame: bytes) -> Packet | None:
@@ -51,7 +55,9 @@ def _parse(number: int, address: str, body: bytes) -> Packet | None:
     if protocol == "tcp":
         if body[13] & (SYN | ACK) != SYN:
             return None
-        return Packet(protocol, address, _port(body), body[(body[12] >> 4) * 4 :])
+        # Ports and first sequence number.
+        request = address.encode() + body[:8]
+        return Packet(protocol, address, _port(body), body[(body[12] >> 4) * 4 :], request)
     if protocol in ("udp", "udplite"):
         return Packet(protocol, address, _port(body), body[8:])
     return Packet(protocol, address, 0, body)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from enforcer import paths
+
 SOURCES = Path(__file__).parent / "attempts"
 BUILT = Path("/usr/local/libexec/lictor-guest")
 COMMAND_SECONDS = 300
@@ -34,10 +36,15 @@ def run_lictor(*words: str, text: str | None = None) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
     """Poll until `condition` holds; TimeoutError names `what`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.05)
+
+
+def agent_log() -> str:
+    """The end of what the agent has to say, for a failure's message."""
+    return (paths.LOG / "agent.log").read_text()[-3000:]

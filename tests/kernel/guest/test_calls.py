@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from enforcer import cgroups
-from tests.kernel.guest.programs import SOURCES, run_lictor, wait_until
+from tests.kernel.guest.programs import SOURCES, agent_log, run_lictor, wait_until
 from tests.kernel.guest.world import Event, Lictor
 
 POLICY = """
@@ -45,7 +45,7 @@ def told(lictor: Lictor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
          "env", "PYTHONPATH=/src/lictor", sys.executable, str(SOURCES / "executor.py")],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}{agent_log()}"
     wait_until(lambda: all(mark.exists() for mark in marks), "the daemons' attempts")
     told: dict[str, Any] = json.loads(done.stdout)
     told["events"] = _events()

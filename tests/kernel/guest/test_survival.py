@@ -14,9 +14,10 @@ import pytest
 
 from enforcer import abi, maps, paths, pins
 from enforcer.reader import BATCH_BYTES
+from enforcer.spool import read_events
 from tests.kernel.guest.conftest import Confine
 from tests.kernel.guest.network import FAR4, INSIDE, FarSide
-from tests.kernel.guest.programs import compiled, run_lictor, wait_until
+from tests.kernel.guest.programs import agent_log, compiled, run_lictor, wait_until
 from tests.kernel.guest.world import Lictor, Workload
 
 
@@ -98,22 +99,24 @@ def _stats(workload: Workload) -> abi.Workload:
     return counts
 
 
-def _agent_log() -> str:
-    return (paths.LOG / "agent.log").read_text()[-3000:]
-
-
 def _accounted(workload: Workload) -> None:
     """attempts = delivered + suppressed + lost, and each delivered one gets recorded."""
     counts = _stats(workload)
     lost = counts.suppressed + counts.lost_denials + counts.lost_activity
     assert counts.sequence == counts.delivered + lost
 
-    def recorded() -> Counter[int]:
-        return Counter(event["sequence"] for event in workload.events())
+    numbers: Counter[int] = Counter()
+
+    def recorded() -> bool:
+        workload.lictor.request("drain")
+        numbers.clear()
+        numbers.update(
+            e["sequence"] for e in read_events(paths.SPOOL) if e["workload"] == workload.path
+        )
+        return bool(len(numbers) == counts.delivered)
 
     # Under emulation the agent may need longer for what is in the rings than one request takes.
-    wait_until(lambda: len(recorded()) == counts.delivered, f"the record; {_agent_log()}")
-    numbers = recorded()
+    wait_until(recorded, f"the record; {agent_log()}", seconds=300)
     assert set(numbers) <= set(range(1, counts.sequence + 1))
     # A batch may be told twice by an agent that was killed between spool and ring.
     assert sum(numbers.values()) - len(numbers) <= BATCH_BYTES // 128

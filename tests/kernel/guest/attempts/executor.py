@@ -93,8 +93,9 @@ class Shell:
         assert self.process.stdout is not None
         self.process.stdin.write(text + "\necho done\n")
         self.process.stdin.flush()
-        while self.process.stdout.readline().strip() != "done":
-            pass
+        while (line := self.process.stdout.readline()).strip() != "done":
+            if not line:
+                raise RuntimeError(f"the shell ended with {self.process.wait()} on: {text}")
 
 
 def target_binding() -> None:
