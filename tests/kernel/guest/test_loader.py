@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from enforcer import maps, paths, pins, programs, programtable
+from enforcer import libbpf, maps, paths, pins, programs, programtable
 from enforcer.preflight import attach_mode
 from tests.kernel.guest.child import attempt
-from tests.kernel.guest.programs import run_lictor
+from tests.kernel.guest.programs import run_lictor, wait_until
 from tests.kernel.guest.world import AppliedPolicy, Lictor
 
 
@@ -55,8 +56,9 @@ def test_the_canary_notices_a_hook_that_denies_nothing(
 ) -> None:
     (pins.set_folder(pins.owner(maps.Maps.open())) / function).unlink()
     try:
-        status, report = _doctor()
-        assert status == 4
+        # The kernel takes the program off some time after its last pin.
+        wait_until(lambda: _doctor()[0] == 4, "the canary")
+        report = _doctor()[1]
         assert report["enforcing"] is False
         assert [k for k, v in report["canary"].items() if v != "denied"] == [attempt_name]
     finally:
@@ -83,3 +85,44 @@ def test_unload_ends_enforcement_and_up_restores_the_policies(
     assert {row["name"]: row["revision"] for row in rows}[made.name] == made.revision
     event = lictor.events(kind="connect")[-1]
     assert (event["policy"], event["revision"]) == (made.name, made.revision)
+
+
+def test_a_pin_of_another_shape_is_refused_by_name_and_changes_nothing(lictor: Lictor) -> None:
+    path = maps.pin_path("paths")
+    hidden = path.with_name("hidden")
+    path.rename(hidden)
+    try:
+        stray = libbpf.create_map(libbpf.MAP_ARRAY, "stray", 4, 8, 1, 0)
+        libbpf.pin(stray, str(path))
+        done = run_lictor("up")
+        assert done.returncode == 4
+        assert f"{path}: is a map of another shape" in done.stderr
+        assert _doctor()[1]["enforcing"] is True
+    finally:
+        path.unlink()
+        hidden.rename(path)
+    lictor.up()
+
+
+def test_a_damaged_stored_policy_is_said_loudly(
+    lictor: Lictor, policy: Callable[..., AppliedPolicy]
+) -> None:
+    made = policy("egress: none")
+    file: Path = paths.POLICIES / made.name / f"{made.revision}.json"
+    text = file.read_text()
+    file.write_text(text[: len(text) // 2])
+    try:
+        done = run_lictor("up", "--reload")
+        assert done.returncode == 4
+        assert str(file) in done.stderr
+        assert "NOT ENFORCING" in done.stderr
+    finally:
+        file.write_text(text)
+    lictor.up()
+
+
+def test_the_tag_map_outlives_a_reload(lictor: Lictor) -> None:
+    before = libbpf.map_info(libbpf.open_pin(str(maps.pin_path("tags")))).id
+    assert run_lictor("up", "--reload").returncode == 0
+    after = libbpf.map_info(libbpf.open_pin(str(maps.pin_path("tags")))).id
+    assert before == after

@@ -40,7 +40,11 @@ class Boot:
 SELECTED_BOOTS = ("6.1-lsm", "7-fmod_ret")
 LONG_TESTS = ("test_survival.py", "test_replay.py", "test_loader.py::test_un")
 OLDEST_BOOT = ("6.1-lsm",)
-LOADER_TESTS = "test_loader.py::test_the_canary"
+LOADER_TESTS = (
+    "test_loader.py::test_a_",
+    "test_loader.py::test_the_canary",
+    "test_loader.py::test_the_tag_map",
+)
 
 BOOTS = tuple(Boot(kernel.series, lsm) for kernel in matrix.MATRIX for lsm in (True, False))
 
