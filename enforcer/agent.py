@@ -20,6 +20,7 @@ from typing import Any
 from loguru import logger
 from pydantic import ValidationError
 
+from controlplane.contract import supervision
 from enforcer import abi, cgroups, paths
 from enforcer.abi import EventKind
 from enforcer.admin import AdminOperations
@@ -90,9 +91,14 @@ class Agent:
         self._spawn("refresh", self._refresh_forever())
         waiting = self.drain_rings()
         logger.info("agent ready: node {}, {} events waiting", self.settings.node, waiting)
+        supervision.notify(supervision.READY)
+        self._spawn("say alive", supervision.say_alive())
         await self.stopping.wait()
+        supervision.notify(supervision.STOPPING)
         for server in servers:
             await server.stop()
+        for ring in (self.reader.denials, self.reader.activity):
+            loop.remove_reader(ring.descriptor)
         # A workload that floods must not keep us: the rings keep what is left for the next agent.
         deadline = time.monotonic() + DRAIN_SECONDS
         while self.reader.drain() and time.monotonic() < deadline:

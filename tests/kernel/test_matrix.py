@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.kernel.harness import boots, report
-from tests.kernel.harness.boots import BOOTS, Boot, Runs
+from tests.kernel.harness.boots import BOOTS, Boot, Machine, Runs, machine_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -24,22 +24,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest) -> Runs:
     """VMs for the boots and guest tests that this run of pytest selected."""
-    wanted: dict[Boot, list[str]] = {}
+    wanted: dict[Machine, list[str]] = {}
     for item in request.session.items:
         if isinstance(item, pytest.Function) and item.originalname == test_in_vm.__name__:
             parameters = item.callspec.params
             boot, node = parameters["boot"], parameters["node"]
             assert isinstance(boot, Boot)
             assert isinstance(node, str)
-            wanted.setdefault(boot, []).append(node)
+            wanted.setdefault(machine_of(boot, node), []).append(node)
     return Runs(wanted)
 
 
 @pytest.fixture
-def run(request: pytest.FixtureRequest, runs: Runs, boot: Boot) -> boots.Run:
-    """The boot's run when it has ended; until then, what all VMs say is shown."""
+def run(request: pytest.FixtureRequest, runs: Runs, boot: Boot, node: str) -> boots.Run:
+    """The VM's run when it has ended; until then, what all VMs say is shown."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    found = runs.of(boot)
+    found = runs.of(machine_of(boot, node))
     with capture.global_and_fixture_disabled():
         while not found.done.wait(0.2) or not runs.lines.empty():
             while not runs.lines.empty():

@@ -58,6 +58,7 @@ def _counts(output: str) -> dict[str, int]:
 
 def test_outside_every_knock_arrives(far_side: FarSide) -> None:
     far_side.mark()
+    far_side.received(80)
     # Not for long: the listener's queue is 512, and nobody accepts meanwhile.
     done = subprocess.run(_knock(0.05), capture_output=True, text=True, check=True, timeout=60)
     assert set(_counts(done.stdout)) == {"connected"}

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guest tests on every boot of the matrix, two VMs at a time."""
+"""The guest tests on every boot of the matrix, two VMs at a time.
+
+Most of them share a VM per boot. Those that restart Lictor under load or replay the incident get
+VMs of their own, as a fresh machine has neither the others' events nor their GPU.
+"""
 
 import queue
 import shlex
@@ -38,7 +42,8 @@ class Boot:
 # Tests that restart Lictor or replay the incident take minutes under emulation, and what they
 # show hardly depends on the kernel: they run where the matrix is oldest and where it is newest.
 SELECTED_BOOTS = ("6.1-lsm", "7-fmod_ret")
-LONG_TESTS = ("test_survival.py", "test_replay.py", "test_loader.py::test_un")
+OWN_VM = ("test_replay.py", "test_survival.py")
+LONG_TESTS = (*OWN_VM, "test_loader.py::test_un")
 OLDEST_BOOT = ("6.1-lsm",)
 LOADER_TESTS = (
     "test_loader.py::test_a_",
@@ -47,6 +52,23 @@ LOADER_TESTS = (
 )
 
 BOOTS = tuple(Boot(kernel.series, lsm) for kernel in matrix.MATRIX for lsm in (True, False))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A VM: its boot, and which of the boot's tests it is for."""
+
+    boot: Boot
+    part: str
+
+    def __str__(self) -> str:
+        return f"{self.boot}-{self.part}" if self.part else str(self.boot)
+
+
+def machine_of(boot: Boot, node: str) -> Machine:
+    """The VM in which the guest test `node` runs on `boot`."""
+    file = node.removeprefix(f"{GUEST_TESTS}/").partition("::")[0]
+    return Machine(boot, file.removeprefix("test_").removesuffix(".py") if file in OWN_VM else "")
 
 
 def collect() -> list[str]:
@@ -69,7 +91,7 @@ def runs_on(boot: Boot, node: str) -> bool:
 
 @dataclass
 class Run:
-    """One boot's tests: `problem` where the VM or its pytest did not come to an end."""
+    """One VM's tests: `problem` where the VM or its pytest did not come to an end."""
 
     nodes: Sequence[str]
     cases: dict[str, report.Case] = field(default_factory=dict)
@@ -78,12 +100,12 @@ class Run:
 
 
 class Runs:
-    """Starts a VM for each boot; `lines` gets what they say, as it comes."""
+    """Starts the VMs, longest first; `lines` gets what they say, as it comes."""
 
-    def __init__(self, wanted: Mapping[Boot, Sequence[str]]) -> None:
+    def __init__(self, wanted: Mapping[Machine, Sequence[str]]) -> None:
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._runs = {boot: Run(nodes) for boot, nodes in wanted.items()}
-        waiting = iter(list(self._runs.items()))
+        self._runs = {machine: Run(nodes) for machine, nodes in wanted.items()}
+        waiting = iter(sorted(self._runs.items(), key=lambda item: item[0].part, reverse=True))
         lock = threading.Lock()
 
         def work() -> None:
@@ -98,29 +120,29 @@ class Runs:
         for _ in range(AT_ONCE):
             threading.Thread(target=work, daemon=True).start()
 
-    def of(self, boot: Boot) -> Run:
-        return self._runs[boot]
+    def of(self, machine: Machine) -> Run:
+        return self._runs[machine]
 
-    def _run(self, boot: Boot, run: Run) -> None:
+    def _run(self, machine: Machine, run: Run) -> None:
         try:
-            self._run_vm(boot, run)
+            self._run_vm(machine, run)
         except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
-            run.problem = f"VM {boot}: {error}"
+            run.problem = f"VM {machine}: {error}"
         finally:
             run.done.set()
 
-    def _run_vm(self, boot: Boot, run: Run) -> None:
-        folder = RESULTS / str(boot)
+    def _run_vm(self, machine: Machine, run: Run) -> None:
+        folder = RESULTS / str(machine)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "junit.xml").unlink(missing_ok=True)
         result = run_vm(
-            boot.series,
-            guest_command(boot, run.nodes),
+            machine.boot.series,
+            guest_command(machine.boot, run.nodes),
             out=folder,
-            lsm=boot.lsm,
+            lsm=machine.boot.lsm,
             timeout=TIMEOUT,
-            on_stdout=_Lines(str(boot), self.lines),
-            on_stderr=_Lines(str(boot), self.lines),
+            on_stdout=_Lines(str(machine), self.lines),
+            on_stderr=_Lines(str(machine), self.lines),
         )
         (folder / "output.txt").write_bytes(result.stdout + result.stderr)
         if (folder / "junit.xml").exists():
@@ -131,11 +153,11 @@ class Runs:
                 (result.stdout + result.stderr).decode(errors="replace").splitlines()[-25:]
             )
             ended = result.error or f"pytest ended with {result.status}"
-            run.problem = f"VM {boot}: {ended}\n{end}\nconsole: {result.console_path}"
+            run.problem = f"VM {machine}: {ended}\n{end}\nconsole: {result.console_path}"
 
 
 class _Lines:
-    """Cuts a stream of bytes into lines, each with the boot's name before it."""
+    """Cuts a stream of bytes into lines, each with the VM's name before it."""
 
     def __init__(self, name: str, sink: queue.SimpleQueue[str]) -> None:
         self._name, self._sink, self._rest = name, sink, b""

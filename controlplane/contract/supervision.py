@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Lictor's daemons tell systemd: ready, alive, stopping. See sd_notify(3).
+
+Outside of systemd (`lictor up`) nobody is told and nothing fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+READY = "READY=1"
+STOPPING = "STOPPING=1"
+ALIVE = "WATCHDOG=1"
+
+
+def notify(state: str) -> None:
+    """Send a state to the service manager, if there is one that waits for it."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        # Nothing of ours depends on being heard.
+        manager.setblocking(False)
+        try:
+            manager.sendto(state.encode(), address)
+        except OSError:
+            return
+
+
+def alive_interval() -> float | None:
+    """Seconds between two signs of life: half of what the unit allows; None if none is wanted."""
+    text = os.environ.get("WATCHDOG_USEC", "")
+    for_whom = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not text.isdigit() or int(text) == 0 or for_whom != str(os.getpid()):
+        return None
+    return int(text) / 2e6
+
+
+async def say_alive() -> None:
+    """Tell the service manager, as long as this event loop turns; returns if none is wanted."""
+    interval = alive_interval()
+    while interval is not None:
+        notify(ALIVE)
+        await asyncio.sleep(interval)
