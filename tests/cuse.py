@@ -26,6 +26,7 @@ REPLY = struct.Struct("<IiQ")  # struct fuse_out_header
 INIT_IN = struct.Struct("<IIII")  # struct cuse_init_in
 INIT_OUT = struct.Struct("<8I40x")  # struct cuse_init_out
 OPEN_OUT = struct.Struct("<QII")  # struct fuse_open_out
+READ_IN = struct.Struct("<QQI")  # the beginning of struct fuse_read_in
 REQUEST_BYTES = 1 << 17
 CONTENT = b"data"
 CLASS = Path("/sys/class/cuse")
@@ -44,7 +45,9 @@ def answer(request: bytes, name: str, major: int, minor: int) -> tuple[bytes | N
     elif opcode == FUSE_OPEN:
         body, opener = OPEN_OUT.pack(1, 0, 0), pid
     elif opcode == FUSE_READ:
-        body = CONTENT
+        # The kernel refuses more than it asked for, and the reader would wait for ever.
+        _handle, _offset, size = READ_IN.unpack_from(request, REQUEST.size)
+        body = CONTENT[:size]
     elif opcode not in (FUSE_RELEASE, FUSE_FLUSH):
         error = -errno.ENOSYS
     return REPLY.pack(REPLY.size + len(body), error, unique) + body, opener

@@ -83,6 +83,13 @@ def test_an_open_is_granted_and_names_its_process() -> None:
     assert cuse.REPLY.unpack_from(reply) == (len(reply), 0, 5)
 
 
+@pytest.mark.parametrize(("size", "data"), [(4096, b"data"), (2, b"da")])
+def test_a_read_gives_no_more_than_was_asked_for(size: int, data: bytes) -> None:
+    reply, _opener = answer(request(cuse.FUSE_READ, cuse.READ_IN.pack(1, 0, size)))
+    assert reply is not None
+    assert reply[cuse.REPLY.size :] == data
+
+
 def test_unknown_requests_are_refused_and_interrupts_not_answered() -> None:
     reply, _opener = answer(request(39))
     assert reply is not None
