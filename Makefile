@@ -57,7 +57,7 @@ lock: packages ## pin what the requirements.in files ask for, with hashes
 	@{ scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	/usr/bin/python3 -m venv "$$scratch"; \
 	"$$scratch/bin/pip" install --quiet pip-tools==$(PIP_TOOLS); \
-	for folder in enforcer tests; do \
+	for folder in controlplane tests; do \
 		(cd $$folder; "$$scratch/bin/pip-compile" --quiet --generate-hashes --strip-extras \
 			--allow-unsafe --no-header --no-emit-index-url --no-emit-find-links \
 			--no-emit-trusted-host --output-file requirements.lock requirements.in); \

@@ -17,7 +17,7 @@ prefix=$destdir/opt/lictor
 venv=$prefix/venv
 units=$destdir/usr/lib/systemd/system
 launcher=$destdir/usr/local/bin/lictor
-lock=$source_tree/enforcer/requirements.lock
+lock=$source_tree/controlplane/requirements.lock
 python=/usr/bin/python3
 
 say() { printf 'install: %s\n' "$*" >&2; }

@@ -11,7 +11,7 @@ from tests.kernel.harness.matrix import USERLAND_PYTHON, USERLAND_SUITES
 from tests.kernel.harness.progress import run, say
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-RUNTIME_LOCK = REPOSITORY / "enforcer/requirements.lock"
+RUNTIME_LOCK = REPOSITORY / "controlplane/requirements.lock"
 TEST_LOCK = REPOSITORY / "tests/requirements.lock"
 INSTALLER = REPOSITORY / "enforcer/install.sh"
 # Copies of the three above, where the image's Python packages are set up.
@@ -150,9 +150,10 @@ def _configure(tree: Path) -> None:
 def _install_python(tree: Path, wheels: Path) -> None:
     say("installing Python packages into /opt/lictor/venv")
     stage = tree / _STAGE
-    (stage / "enforcer").mkdir(parents=True)
-    shutil.copy(INSTALLER, stage / "enforcer/install.sh")
-    shutil.copy(RUNTIME_LOCK, stage / "enforcer/requirements.lock")
+    for file in (INSTALLER, RUNTIME_LOCK):
+        copy = stage / file.relative_to(REPOSITORY)
+        copy.parent.mkdir(parents=True)
+        shutil.copy(file, copy)
     shutil.copy(TEST_LOCK, stage / "test.lock")
     shutil.copytree(wheels, stage / "wheels")
     path = "/usr/sbin:/usr/bin:/sbin:/bin"
