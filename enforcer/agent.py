@@ -8,7 +8,6 @@ nor LLVM. Run by `lictor up`, or as a service: python -m enforcer.agent.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import sys
@@ -197,14 +196,11 @@ def main() -> int:
     logger.add(sys.stderr, level=settings.log_level, diagnose=False, backtrace=False)
     paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
     os.umask(0o077)
-    lock = os.open(paths.AGENT_PID, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        supervision.run_alone(paths.AGENT_PID)
     except BlockingIOError:
         logger.error("{}: another agent runs", paths.AGENT_PID)
         return EXIT_RUNNING
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
     # The kernel shall sooner end anything else when memory runs out.
     try:
         Path("/proc/self/oom_score_adj").write_text("-900", encoding="ascii")

@@ -1,18 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Lictor's daemons tell systemd: ready, alive, stopping. See sd_notify(3).
+"""What every daemon of Lictor does for whoever starts it: run alone, say ready, alive, stopping.
 
-Outside of systemd (`lictor up`) nobody is told and nothing fails.
+See sd_notify(3). Where nobody waits for it, nobody is told and nothing fails.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
+from pathlib import Path
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 ALIVE = "WATCHDOG=1"
+
+
+def run_alone(pid_file: Path) -> None:
+    """Hold a lock on `pid_file` until this process ends, and write its pid there.
+
+    So a pid read there while the lock is held is a daemon's own. BlockingIOError: another has it.
+    """
+    lock = os.open(pid_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
 
 
 def notify(state: str) -> None:

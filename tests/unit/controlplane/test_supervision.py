@@ -6,12 +6,40 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from controlplane.contract import supervision
+
+HOLDER = """\
+import sys
+from pathlib import Path
+from controlplane.contract import supervision
+supervision.run_alone(Path(sys.argv[1]))
+print("alone", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_only_one_runs_and_the_file_has_its_pid(tmp_path: Path) -> None:
+    file = tmp_path / "daemon.pid"
+    file.write_text("1234567 of an earlier one\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"alone\n"
+        assert file.read_text() == f"{first.pid}\n"
+        with pytest.raises(BlockingIOError):
+            supervision.run_alone(file)
+        first.kill()
+    subprocess.run(
+        [sys.executable, "-c", HOLDER, str(file)], stdin=subprocess.DEVNULL, check=True, timeout=60
+    )
 
 
 @pytest.fixture
