@@ -7,18 +7,34 @@
  * LSM programs may call d_path there. fmod_ret programs may not, but may in file_open,
  * which sees the same file a moment before; so there the path is kept until the check.
  */
-static ALWAYS_INLINE struct exec_scratch *read_path(struct file *file)
+/*
+ * The room is allocated and zeroed at each exec, so most execs take a short one.
+ * Short paths lie in front of what d_path leaves behind at the buffer's end.
+ */
+static ALWAYS_INLINE void read_path_into(struct exec_scratch *scratch, struct file *file,
+					 u32 size)
+{
+	scratch->length = bpf_d_path(&file->f_path, scratch->path, size);
+	scratch->file = (u64)file;
+}
+
+static ALWAYS_INLINE void read_path(struct file *file)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct exec_scratch_long *long_scratch;
 	struct exec_scratch *scratch;
 
 	scratch = bpf_task_storage_get(MAP(exec_scratch), task, 0,
 				       BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!scratch)
-		return 0;
-	scratch->length = bpf_d_path(&file->f_path, scratch->path, sizeof(scratch->path));
-	scratch->file = (u64)file;
-	return scratch;
+		return;
+	read_path_into(scratch, file, SHORT_PATH_SIZE);
+	if (scratch->length >= 0)
+		return;
+	long_scratch = bpf_task_storage_get(MAP(exec_scratch_long), task, 0,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (long_scratch)
+		read_path_into(&long_scratch->head, file, EVENT_PATH_SIZE);
 }
 
 static ALWAYS_INLINE void judge_path(struct subject *s, struct exec_scratch *scratch,
@@ -69,39 +85,25 @@ static ALWAYS_INLINE void keep_path(struct file *file)
 }
 #endif
 
-int exec_bprm_check(u64 *ctx)
+/* `room` is the size of the path's buffer, a constant. */
+static ALWAYS_INLINE int judge_exec(struct subject *s, struct file *file,
+				    struct exec_scratch *scratch, u32 room)
 {
-	struct linux_binprm *bprm = (struct linux_binprm *)ctx[0];
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct file *file = bprm->file;
-	struct exec_scratch *scratch;
 	struct verdict verdict;
-	struct subject s;
 	u32 length;
 	u64 size;
 	int result;
 
-	if (!subject_of_current(&s))
-		return 0;
-#ifdef ATTACH_LSM
-	scratch = read_path(file);
-#else
-	scratch = bpf_task_storage_get(MAP(exec_scratch), task, 0, 0);
-	if (scratch && scratch->file != (u64)file)
-		scratch = 0;
-#endif
-	if (!scratch)
-		return deny_exec_blindly(&s);
-	if (scratch->length < 1 || scratch->length > EVENT_PATH_SIZE)
-		s.reason = s.reason ?: REASON_UNREADABLE;
-	judge_path(&s, scratch, &verdict);
-	result = conclude(&s, &verdict);
+	if (scratch->length < 1 || scratch->length > room)
+		s->reason = s->reason ?: REASON_UNREADABLE;
+	judge_path(s, scratch, &verdict);
+	result = conclude(s, &verdict);
 	length = scratch->length;
-	if (length < 1 || length > EVENT_PATH_SIZE) {
+	if (length < 1 || length > room) {
 		length = 1;
 		scratch->path[0] = 0;
 	}
-	fill_head(&scratch->event, KIND_EXEC, &s, &verdict);
+	fill_head(&scratch->event, KIND_EXEC, s, &verdict);
 	fill_process(&scratch->event);
 	scratch->event.exec.inode = file->f_inode->i_ino;
 	scratch->event.exec.device = file->f_inode->i_sb->s_dev;
@@ -109,9 +111,38 @@ int exec_bprm_check(u64 *ctx)
 	size = sizeof(struct event) + length;
 	/* One plain comparison of the value that is used: the verifier needs to see it so. */
 	asm volatile("" : "+r"(size));
-	if (size > sizeof(struct event) + EVENT_PATH_SIZE)
+	if (size > sizeof(struct event) + room)
 		size = sizeof(struct event);
 	emit(&scratch->event, size, true);
+	return result;
+}
+
+int exec_bprm_check(u64 *ctx)
+{
+	struct linux_binprm *bprm = (struct linux_binprm *)ctx[0];
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = bprm->file;
+	struct exec_scratch_long *long_scratch;
+	struct exec_scratch *scratch;
+	struct subject s;
+	int result;
+
+	if (!subject_of_current(&s))
+		return 0;
+#ifdef ATTACH_LSM
+	read_path(file);
+#endif
+	scratch = bpf_task_storage_get(MAP(exec_scratch), task, 0, 0);
+	if (!scratch || scratch->file != (u64)file)
+		return deny_exec_blindly(&s);
+	long_scratch = scratch->length < 0
+			       ? bpf_task_storage_get(MAP(exec_scratch_long), task, 0, 0) : 0;
+	if (long_scratch && long_scratch->head.file == (u64)file) {
+		result = judge_exec(&s, file, &long_scratch->head, EVENT_PATH_SIZE);
+		bpf_task_storage_delete(MAP(exec_scratch_long), task);
+	} else {
+		result = judge_exec(&s, file, scratch, SHORT_PATH_SIZE);
+	}
 	bpf_task_storage_delete(MAP(exec_scratch), task);
 	return result;
 }

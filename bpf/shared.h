@@ -34,6 +34,7 @@
 #define MAX_PORT_RANGES 32	/* per destination prefix, after merging */
 #define RULE_PATH_SIZE 244	/* longest rule path with its NUL, padded */
 #define EVENT_PATH_SIZE 4608	/* a path of 4,096 bytes and a margin for d_path */
+#define SHORT_PATH_SIZE 512	/* most paths: not under twice RULE_PATH_SIZE, see exec.c */
 #define FILTER_WORDS 4096	/* 64 bits each: a first, cheap "surely not covered" */
 #define DENIAL_RING_SIZE (4 << 20)
 #define ACTIVITY_RING_SIZE (8 << 20)
@@ -279,13 +280,17 @@ struct event {
 	};
 };
 
-/* exec_scratch: task storage for the length of one exec. */
+/* exec_scratch: task storage for the length of one exec; exec_scratch_long where a path needs it. */
 struct exec_scratch {
 	u64 file;		/* which struct file the path is of */
 	s32 length;		/* with NUL; negative: could not be read */
 	u32 spare;
 	struct event event;	/* path must follow: the event's last 8 bytes begin a path_key */
-	char path[EVENT_PATH_SIZE];
+	char path[SHORT_PATH_SIZE];
+};
+struct exec_scratch_long {
+	struct exec_scratch head;	/* its path goes on in `rest` */
+	char rest[EVENT_PATH_SIZE - SHORT_PATH_SIZE];
 };
 
 /* One task in the task iterator's output. */

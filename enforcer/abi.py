@@ -24,6 +24,7 @@ MAX_SELECTORS = 4096
 MAX_PORT_RANGES = 32
 RULE_PATH_SIZE = 244
 EVENT_PATH_SIZE = 4608
+SHORT_PATH_SIZE = 512
 FILTER_WORDS = 4096
 DENIAL_RING_SIZE = 4 << 20
 ACTIVITY_RING_SIZE = 8 << 20
@@ -363,7 +364,16 @@ class ExecScratch(Structure):
         ("length", c_int32),
         ("spare", c_uint32),
         ("event", Event),
-        ("path", c_char * EVENT_PATH_SIZE),
+        ("path", c_char * SHORT_PATH_SIZE),
+    ]
+
+
+class ExecScratchLong(Structure):
+    """struct exec_scratch_long."""
+
+    _fields_ = [
+        ("head", ExecScratch),
+        ("rest", c_char * (EVENT_PATH_SIZE - SHORT_PATH_SIZE)),
     ]
 
 

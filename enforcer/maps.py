@@ -57,6 +57,7 @@ MAPS: dict[str, MapSpec] = {
     "tags": _storage(libbpf.MAP_TASK_STORAGE, abi.Tag),
     "socket_tags": _storage(libbpf.MAP_SK_STORAGE, abi.SocketTag, libbpf.F_CLONE),
     "exec_scratch": _storage(libbpf.MAP_TASK_STORAGE, abi.ExecScratch),
+    "exec_scratch_long": _storage(libbpf.MAP_TASK_STORAGE, abi.ExecScratchLong),
     "scopes": _hash(c_uint64, abi.Scope, abi.MAX_SCOPES),
     "scope_filter": _array(c_uint64, abi.FILTER_WORDS),
     "selectors": _trie(abi.SelectorKey, abi.Selector, abi.MAX_SELECTORS),

@@ -74,7 +74,7 @@ def deep(home: Path, length: int) -> tuple[list[bytes], bytes]:
     return folders, program
 
 
-@pytest.mark.parametrize("length", [243, 244, 245, 4095, 4096, LONGEST])
+@pytest.mark.parametrize("length", [243, 244, 245, 511, 512, 513, 4095, 4096, LONGEST])
 def test_long_path_is_judged_by_its_beginning(length: int, home: Path, confine: Confine) -> None:
     folders, program = deep(home, length)
     path = b"/".join([*folders, program])
