@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -11,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from controlplane.contract.policy import PolicyError, parse_policy, policy_digest
-from enforcer import pins, runs
+from controlplane.contract.wire import RequestError
+from enforcer import VERSION, pins, runs
 from enforcer.calls import parse_begin
+from enforcer.condition import node_condition
+from enforcer.names import boot_identity
 from enforcer.peers import Peer
 from enforcer.server import Connection, Handler
-from enforcer.store import StoredPolicy
-from enforcer.wire import RequestError
+from enforcer.store import PolicyStore, StoredPolicy
 
 if TYPE_CHECKING:
     from enforcer.agent import Agent
 
 
 DRAIN_SECONDS = 5.0
+LARGEST_REVISION = (1 << 31) - 1
+"""Less than the kernel's field holds, so that every local change after it has room."""
 
 
 class AdminOperations:
@@ -60,11 +65,16 @@ class AdminOperations:
 
     async def _status(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         agent = self._agent
+        owner = pins.owner(agent.maps)
         return {
             "node": agent.settings.node,
+            "boot": boot_identity()[0],
+            "release": VERSION,
             "pid": os.getpid(),
-            "program_set": pins.owner(agent.maps),
+            "program_set": owner,
+            **node_condition(owner),
             "policies": agent.store.names(),
+            "revisions": agent.store.newest(),
             "workloads": runs.workload_rows(agent.enforcement, agent.store),
             "spool_dropped": agent.spool.dropped(),
             "undecodable": agent.reader.undecodable,
@@ -96,7 +106,7 @@ class AdminOperations:
         except PolicyError as error:
             raise RequestError("invalid_policy", str(error)) from None
         agent = self._agent
-        applied = agent.enforcement.apply(policy)
+        applied = agent.enforcement.apply(policy, _revision(message))
         agent.names.forget_policies()
         logger.info("policy {} revision {} in force", policy.name, applied.stored.revision)
         return {
@@ -119,10 +129,15 @@ class AdminOperations:
         return {"policies": [_row(p) for p in map(store.active, store.names()) if p is not None]}
 
     async def _policy_show(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
-        name = _text(message, "name")
-        stored = self._agent.store.active(name)
-        if stored is None:
-            raise RequestError("unknown_policy", f"policy {name}: is not in force")
+        """The policy in force; with the field `revision` that one, be it in force or not."""
+        name, store = _text(message, "name"), self._agent.store
+        number = _revision(message)
+        if number is None:
+            stored = store.active(name)
+            if stored is None:
+                raise RequestError("unknown_policy", f"policy {name}: is not in force")
+        else:
+            stored = _kept(store, name, number)
         return {"policy": {**_row(stored), "document": stored.policy.to_document()}}
 
     async def _run_prepare(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +171,28 @@ def _text(message: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise RequestError("invalid", f"{message.get('operation')}: {name}: is missing or no text")
     return value
+
+
+def _revision(message: dict[str, Any]) -> int | None:
+    """A revision's number; None for the one in force, or for a change made on this node."""
+    value = message.get("revision")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST_REVISION:
+        raise RequestError(
+            "invalid",
+            f"{message.get('operation')}: revision: {value!r} is not 1 to {LARGEST_REVISION}",
+        )
+    return value
+
+
+def _kept(store: PolicyStore, name: str, number: int) -> StoredPolicy:
+    """A revision that was in force at some time. RequestError where the disk has none."""
+    # The name becomes a path: only those that the store gave a slot to are looked for.
+    if name in store.slots().values():
+        with contextlib.suppress(FileNotFoundError):
+            return store.revision(name, number)
+    raise RequestError("unknown_policy", f"policy {name}: this node has no revision {number}")
 
 
 def _row(stored: StoredPolicy) -> dict[str, Any]:

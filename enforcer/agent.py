@@ -20,16 +20,17 @@ from loguru import logger
 from pydantic import ValidationError
 
 from controlplane.contract import supervision
+from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, paths
 from enforcer.abi import EventKind
 from enforcer.admin import AdminOperations
 from enforcer.callbook import CallBook
-from enforcer.calls import ToolCalls, parse_begin
+from enforcer.calls import LARGEST_ID, ToolCalls, parse_begin
 from enforcer.decode import Decoder
 from enforcer.enforcement import Enforcement
 from enforcer.maps import Maps
 from enforcer.names import EventNames, boot_identity
-from enforcer.peers import Peer
+from enforcer.peers import Peer, threads_of
 from enforcer.reader import EventReader
 from enforcer.runs import Runs
 from enforcer.server import Connection, SocketServer
@@ -37,7 +38,6 @@ from enforcer.settings import AgentSettings
 from enforcer.spool import SpoolWriter
 from enforcer.store import PolicyStore
 from enforcer.tasks import Tasks
-from enforcer.wire import RequestError
 
 EXIT_FAILED = 1
 DRAIN_SECONDS = 5.0
@@ -80,7 +80,7 @@ class Agent:
             SocketServer(
                 paths.CALLS_SOCKET,
                 0o666,
-                {"begin": self._begin, "end": self._end},
+                {"begin": self._begin, "end": self._end, "outside": self._outside},
                 group_of=self._workload_of,
             ),
         ]
@@ -170,6 +170,18 @@ class Agent:
             raise RequestError("invalid", f"end: call: {number!r} is not a number")
         call = self.calls.end(connection.peer, number)
         return {"call": call.number}
+
+    async def _outside(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        """For the control plane, which may be another user: is its peer in no workload?"""
+        if self._workload_of(connection.peer):
+            raise RequestError("not_allowed", "outside: a process of a workload may not ask")
+        pid = message.get("pid")
+        if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid <= LARGEST_ID:
+            raise RequestError("invalid", f"outside: pid: {pid!r} is not a process id")
+        threads = threads_of(pid)
+        # Threads first: a process that is gone by now may have been anywhere.
+        tagged = any(self.tasks.resolve(tid) for tid in threads)
+        return {"outside": bool(threads) and not tagged and bool(threads_of(pid))}
 
     def _let_go(self, connection: Connection, number: int) -> None:
         if self.stopping.is_set():

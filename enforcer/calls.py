@@ -15,12 +15,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from controlplane.contract.wire import RequestError
 from enforcer import abi
 from enforcer.callbook import Call, CallBook
 from enforcer.maps import Maps
 from enforcer.peers import Peer, host_process, host_thread, start_time, threads_of
 from enforcer.tasks import TaggedTask, Tasks
-from enforcer.wire import RequestError
 
 LIMITS = {"id": 256, "episode": 256, "tool": 256}
 MAXIMUM_ARGUMENTS = 64 << 10

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from enforcer.wire import PROTOCOL_VERSION, FrameReader, RequestError, encode
+from controlplane.contract.wire import PROTOCOL_VERSION, FrameReader, RequestError, encode
 
 
 class EnforcerUnavailable(OSError):

@@ -69,20 +69,18 @@ class Enforcement:
         self.tasks.resolve()
         return restored, problems
 
-    def apply(self, policy: Policy) -> AppliedPolicy:
-        """Accept `policy` as the next revision of its name.
+    def apply(self, policy: Policy, revision: int | None = None) -> AppliedPolicy:
+        """Accept `policy` as the next revision of its name, or as the control plane's `revision`.
 
-        Raises PolicyConflict, CompileError, ValueError (GPUs), OSError (kernel tables); the
-        revision before stays in force then.
+        Raises PolicyConflict, CompileError, ValueError (a number that the store refuses, GPUs),
+        OSError (kernel tables); the revision before stays in force then.
         """
+        number = self.store.number_for(policy, revision)
         self._refuse_conflicts(policy)
         slot = self.store.slot(policy.name)
         before = self.store.active(policy.name)
-        revision = self.store.next_revision(policy.name)
-        compiled = self._install(policy, slot, revision)
-        stored = StoredPolicy(
-            policy.name, revision, slot, policy, tuple(compiled.rules), time.time()
-        )
+        compiled = self._install(policy, slot, number)
+        stored = StoredPolicy(policy.name, number, slot, policy, tuple(compiled.rules), time.time())
         try:
             if before is not None:
                 self._deselect(before.policy, policy, slot)

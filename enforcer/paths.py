@@ -20,6 +20,13 @@ PROGRAM_SET = RUN / "program-set.json"
 CALLS_DATABASE = RUN / "calls.db"
 SPOOL = STATE / "spool"
 POLICIES = STATE / "policies"
+# The control plane's own: it may run under another user, and without an enforcer beside it.
+CONTROLPLANE_STATE = Path(os.environ.get("LICTOR_API_STATE", "/var/lib/lictor-controlplane"))
+# Where a control plane on this machine listens, if nothing else is set.
+CONTROLPLANE_SOCKET = Path("/run/lictor-controlplane/api.sock")
+UPLINK_STATE = STATE / "uplink.json"
+# Not below /run/lictor: the uplink's unit may write nowhere but in the state's folder.
+UPLINK_PID = STATE / "uplink.pid"
 BPF_SOURCES = INSTALLATION / "bpf"
 SHIPPED_POLICIES = INSTALLATION / "policies"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import itertools
 
+from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, pins
 from enforcer.enforcement import Enforcement
 from enforcer.store import PolicyStore
-from enforcer.wire import RequestError
 
 PARENT = "/lictor.slice"
 

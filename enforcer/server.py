@@ -15,8 +15,7 @@ from typing import Any
 
 from loguru import logger
 
-from enforcer.peers import Peer, peer_of
-from enforcer.wire import (
+from controlplane.contract.wire import (
     PROTOCOL_VERSION,
     FrameError,
     FrameReader,
@@ -25,6 +24,7 @@ from enforcer.wire import (
     failure,
     success,
 )
+from enforcer.peers import Peer, peer_of
 
 MAXIMUM_CONNECTIONS = 1024
 MAXIMUM_OF_GROUP = 256

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator may set for the agent, as LICTOR_* or in /etc/lictor/enforcer.env.
+"""What an operator may set for the agent and the uplink.
 
-Every field is listed in docs/settings.md; a test compares the two.
+As LICTOR_* in the environment, or in /etc/lictor/enforcer.env. Every field is listed in
+docs/settings.md; a test compares the two.
 """
 
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from controlplane.endpoint import parse_endpoint
 
 ENVIRONMENT_FILE = "/etc/lictor/enforcer.env"
 
@@ -32,3 +36,32 @@ class AgentSettings(BaseSettings):
 
     refresh_seconds: float = Field(default=5.0, ge=0.5, le=300)
     """How often cgroups and device numbers are looked over, besides events that tell at once."""
+
+
+class UplinkSettings(BaseSettings):
+    """The uplink's settings; the agent reads none of them but the node's name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LICTOR_", env_file=ENVIRONMENT_FILE, extra="ignore", frozen=True
+    )
+
+    node: str = Field(default_factory=socket.gethostname, min_length=1, max_length=253)
+    """Name of this node, the same as the agent's."""
+
+    controlplane: str = "unix:/run/lictor-controlplane/api.sock"
+    """Where the control plane is: `unix:PATH` or `https://HOST:PORT`."""
+
+    token_file: Path | None = None
+    """A file that holds the node's token, read before each request."""
+
+    ca_file: Path | None = None
+    """PEM file of the authorities that an https control plane's certificate may come from."""
+
+    log_level: str = Field(default="INFO", pattern="^(TRACE|DEBUG|INFO|WARNING|ERROR)$")
+    """Least severe level that is logged."""
+
+    @field_validator("controlplane")
+    @classmethod
+    def _reachable(cls, text: str) -> str:
+        parse_endpoint(text)
+        return text

@@ -29,7 +29,7 @@ class SpoolWriter:
         self._folder = folder
         self._limit = max(limit, 2 * SEGMENT_BYTES)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        numbers = _numbers(folder)
+        numbers = segments(folder)
         self._number = (numbers[-1] if numbers else 0) + 1
         self._file = self._open()
         self._drop_oldest()
@@ -59,26 +59,25 @@ class SpoolWriter:
 
     def dropped(self) -> int:
         """How many events were dropped for room, ever."""
-        path = self._folder / "dropped"
-        return int(path.read_text()) if path.exists() else 0
+        return dropped(self._folder)
 
     def close(self) -> None:
         """Close the current segment."""
         self._file.close()
 
     def _open(self) -> FileIO:
-        return FileIO(self._folder / f"{self._number:012d}.events", "a")
+        return FileIO(segment_path(self._folder, self._number), "a")
 
     def _drop_oldest(self) -> None:
-        numbers = _numbers(self._folder)
-        sizes = {n: (self._folder / f"{n:012d}.events").stat().st_size for n in numbers}
+        numbers = segments(self._folder)
+        sizes = {n: segment_path(self._folder, n).stat().st_size for n in numbers}
         total = sum(sizes.values())
         for number in numbers[:-1]:
             if total <= self._limit:
                 break
-            path = self._folder / f"{number:012d}.events"
+            path = segment_path(self._folder, number)
             with path.open("rb") as file:
-                gone = sum(1 for _ in _events(file))
+                gone = sum(1 for _ in whole_events(file))
             paths.write_atomically(self._folder / "dropped", str(self.dropped() + gone))
             path.unlink()
             total -= sizes[number]
@@ -91,7 +90,7 @@ def read_events(folder: Path, *, follow: bool = False) -> Iterator[dict[str, Any
     """
     number = 0
     while True:
-        later = [n for n in _numbers(folder) if n > number]
+        later = [n for n in segments(folder) if n > number]
         if not later:
             if not follow:
                 return
@@ -99,19 +98,38 @@ def read_events(folder: Path, *, follow: bool = False) -> Iterator[dict[str, Any
             continue
         number = later[0]
         try:
-            file = (folder / f"{number:012d}.events").open("rb")
+            file = segment_path(folder, number).open("rb")
         except FileNotFoundError:
             continue
         with file:
             yield from _events(file)
-            while follow and not any(n > number for n in _numbers(folder)):
+            while follow and not any(n > number for n in segments(folder)):
                 time.sleep(0.2)
                 yield from _events(file)
             yield from _events(file)
 
 
-def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Whole mappings from the file's position on; the position stays before a broken one."""
+def segments(folder: Path) -> list[int]:
+    """Numbers of the segments there are, oldest first."""
+    return sorted(int(path.stem) for path in folder.glob("*.events"))
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """The file of a segment."""
+    return folder / f"{number:012d}.events"
+
+
+def dropped(folder: Path) -> int:
+    """How many events went for room, ever, whoever had read them by then."""
+    path = folder / "dropped"
+    return int(path.read_text()) if path.exists() else 0
+
+
+def whole_events(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
+    """Whole mappings from the file's position on, each with the offset of its end.
+
+    In the end the file's position stays before a broken one.
+    """
     unpacker = msgpack.Unpacker(raw=False, unicode_errors="surrogateescape")
     start = file.tell()
     whole = 0
@@ -129,9 +147,10 @@ def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
                 break
             # Kept here: the unpacker's own position counts what it has of the next one too.
             whole = unpacker.tell()
-            yield event
+            yield event, start + whole
     file.seek(start + whole)
 
 
-def _numbers(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in folder.glob("*.events"))
+def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    for event, _ in whole_events(file):
+        yield event

@@ -56,6 +56,33 @@ class PolicyStore:
         numbers = [int(path.stem) for path in (self._folder / name).glob("[1-9]*.json")]
         return max(numbers, default=0) + 1
 
+    def newest(self) -> dict[str, int]:
+        """The highest revision that each name ever had here, removed policies included."""
+        numbers = {name: self.next_revision(name) - 1 for name in sorted(self._table())}
+        return {name: number for name, number in numbers.items() if number}
+
+    def number_for(self, policy: Policy, wanted: int | None) -> int:
+        """The revision that `policy` gets: `wanted`, if the control plane named one, or the next.
+
+        A number stands for one document for good. So `wanted` is above all that are here, or the
+        number under which this very document is here already; else ValueError.
+        """
+        newest = self.next_revision(policy.name) - 1
+        if wanted is None:
+            return newest + 1
+        if wanted <= newest and not self._is(policy, wanted):
+            raise ValueError(
+                f"policy {policy.name}: revision {wanted} is not above {newest}, the newest that"
+                " this node has, and not a document that it has; put the policy anew"
+            )
+        return wanted
+
+    def _is(self, policy: Policy, number: int) -> bool:
+        try:
+            return self.revision(policy.name, number).policy == policy
+        except FileNotFoundError:
+            return False
+
     def revision(self, name: str, number: int) -> StoredPolicy:
         """One revision. Raises OSError if it is not there, ValueError naming a damaged file."""
         path = self._folder / name / f"{number}.json"
@@ -80,7 +107,9 @@ class PolicyStore:
             "document": stored.policy.to_document(),
         }
         path = self._folder / stored.name / f"{stored.revision}.json"
-        paths.write_atomically(path, json.dumps(data, indent=1) + "\n")
+        # A number that comes into force again keeps its file: a revision never changes.
+        if not path.exists():
+            paths.write_atomically(path, json.dumps(data, indent=1) + "\n")
         table = self._table()
         table[stored.name]["active"] = stored.revision
         self._write(table)

@@ -11,7 +11,10 @@ docs/events.md shows one of each kind.
 from __future__ import annotations
 
 import base64
-from typing import Literal
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
@@ -39,3 +42,37 @@ def exact_bytes(fields: dict[str, str], name: str) -> bytes:
     if encoded := fields.get(f"{name}_base64"):
         return base64.b64decode(encoded)
     return fields[name].encode("utf-8")
+
+
+UNNUMBERED_DIGITS = 15
+"""Hex digits of the hash that tell events without a sequence apart; the id shows twelve."""
+
+
+def event_id(event: Mapping[str, Any]) -> str:
+    """What people and tools call an event: `<boot>-<workload>-<sequence>`.
+
+    The boot is given by its first eight characters. An event without a sequence has `x` and
+    twelve hex digits of its own hash instead.
+    """
+    return stored_event_id(
+        event["boot"],
+        event["workload_id"],
+        event["sequence"],
+        unnumbered_hash(event) if event["sequence"] is None else 0,
+    )
+
+
+def stored_event_id(boot: str, workload_id: int, sequence: int | None, number: int) -> str:
+    """The id from its parts; number: `unnumbered_hash`, used where there is no sequence."""
+    tail = f"x{number:0{UNNUMBERED_DIGITS}x}"[:13] if sequence is None else str(sequence)
+    return f"{boot[:8]}-{workload_id}-{tail}"
+
+
+def unnumbered_hash(event: Mapping[str, Any]) -> int:
+    """A number of 60 bits from all that an event says: the same for the same event.
+
+    Raises ValueError or TypeError if the event is more than JSON can say.
+    """
+    text = json.dumps(event, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()
+    return int(digest[:UNNUMBERED_DIGITS], 16)

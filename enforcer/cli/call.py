@@ -6,13 +6,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from controlplane.contract.wire import RequestError
 from enforcer import paths
 from enforcer.cli.callfields import add_call_fields, call_fields
 from enforcer.cli.child import HeldChild
 from enforcer.cli.exits import EXIT_NOT_STARTED
 from enforcer.cli.parsers import add_command
 from enforcer.client import EnforcerClient
-from enforcer.wire import RequestError
 
 
 def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import json
 from typing import Any
 
-from enforcer.wire import encode
+from controlplane.contract.wire import encode
 
 
 def add_call_fields(parser: argparse.ArgumentParser, flag: str, *, required: bool) -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from typing import Any
 
+from controlplane.contract.event import event_id
 from enforcer import paths
+from enforcer.cli.eventlookup import id_matcher, let_agent_drain, need_spool
 from enforcer.cli.output import printable
 from enforcer.spool import read_events
-
-DRAIN_SECONDS = 30.0
 
 
 def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of `events`."""
     parser.add_argument("--json", action="store_true", help="JSON lines, schema version 1")
     parser.add_argument("--follow", "-f", action="store_true", help="go on with new events")
+    parser.add_argument("--id", metavar="EVENT", help="only this event: the table's last column")
     parser.add_argument("--workload", metavar="PATH", help="only this workload's cgroup")
     parser.add_argument("--episode", metavar="ID", help="only events of this episode's calls")
     parser.add_argument("--call", metavar="ID", help="only events of this tool call")
@@ -31,26 +31,14 @@ def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
 
 def events(arguments: argparse.Namespace) -> int:
     """Print what matches."""
-    if not paths.SPOOL.is_dir():
-        raise OSError(f"{paths.SPOOL}: no events yet; start the agent: lictor up")
-    _let_agent_drain()
+    has_id = id_matcher(arguments.id) if arguments.id is not None else None
+    need_spool()
+    let_agent_drain()
     for event in read_events(paths.SPOOL, follow=arguments.follow):
-        if not _matches(event, arguments):
+        if not _matches(event, arguments) or (has_id is not None and not has_id(event)):
             continue
         print(json.dumps(event) if arguments.json else _line(event), flush=arguments.follow)
     return 0
-
-
-def _let_agent_drain() -> None:
-    """Ask the agent something: it has read the rings by the time it answers."""
-    from enforcer.client import EnforcerClient
-    from enforcer.wire import RequestError
-
-    try:
-        with EnforcerClient(paths.ADMIN_SOCKET, timeout=DRAIN_SECONDS) as client:
-            client.request("drain")
-    except (OSError, RequestError) as error:
-        print(f"lictor: events up to now may be missing: {error}", file=sys.stderr)
 
 
 def _matches(event: dict[str, Any], arguments: argparse.Namespace) -> bool:
@@ -80,8 +68,9 @@ def _line(event: dict[str, Any]) -> str:
         f"call={who}",
         f"{event['policy']}#{event['revision']}:{event['rule'] or event['reason']}",
         event["workload"],
+        event_id(event),
     ]
-    widths = (8, 8, 8, 34, 20, 18, 0, 0)
+    widths = (8, 8, 8, 34, 20, 18, 0, 0, 0)
     cells = (printable(part).ljust(width) for part, width in zip(parts, widths, strict=True))
     return " ".join(cells)
 

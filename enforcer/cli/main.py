@@ -13,10 +13,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from enforcer.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_UNAVAILABLE
-from enforcer.cli.parsers import HelpFormatter, add_command
-
-VERSION = "0.1.0"
+from enforcer import VERSION
+from enforcer.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_UNAVAILABLE, CommandFailed
+from enforcer.cli.parsers import CommandParser, HelpFormatter, add_command
 
 DESCRIPTION = """\
 Keeps an AI agent inside the permissions that its operators gave it, in the kernel, and says
@@ -28,6 +27,7 @@ A first session, as root:
   lictor policy apply my-policy.yaml     put a policy into force
   lictor run --policy my-policy -- CMD   run a command under it
   lictor events --follow                 watch what is allowed and denied
+  lictor incidents                       what was denied, by tool call
 """
 
 # name -> (module, one line of help), in the order in which people need them
@@ -36,17 +36,23 @@ COMMANDS = {
     "up": ("node", "load the kernel programs, restore policies, start the agent"),
     "down": ("node", "stop the agent; enforcement goes on without it"),
     "unload": ("node", "stop the agent and detach everything: nothing is enforced any more"),
-    "policy": ("policy", "validate, apply, list, show and remove policies"),
+    "policy": ("policy", "validate, apply, list, show, remove and roll back policies"),
     "run": ("run", "run a command in a fresh cgroup under a policy"),
     "call": ("call", "bind a tool call to processes"),
     "workloads": ("workloads", "list covered workloads with their policy and counts"),
     "events": ("events", "show what was allowed, denied and audited"),
+    "explain": ("explain", "say why an event was denied, and what would allow it"),
+    "incidents": ("incidents", "list, show and judge what was denied or audited, by tool call"),
+    "episodes": ("episodes", "list, show, open and close episodes (trajectories)"),
+    "nodes": ("nodes", "list nodes: whether each enforces, and what it has still to send"),
+    "token": ("token", "make, list and revoke tokens of the control plane"),
+    "backup": ("backup", "copy the control plane's database while it is in use"),
 }
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser; only the called subcommand's arguments are built."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lictor",
         description=DESCRIPTION,
         epilog=EXIT_CODES,
@@ -75,9 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except CommandFailed as error:
+        print(f"lictor: {error}", file=sys.stderr)
+        return error.status
     except Exception as error:
+        from controlplane.contract.wire import RequestError
         from enforcer.client import EnforcerUnavailable
-        from enforcer.wire import RequestError
 
         if isinstance(error, EnforcerUnavailable):
             print(f"lictor: {error}", file=sys.stderr)

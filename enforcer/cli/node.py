@@ -4,23 +4,19 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
+from controlplane.contract.wire import RequestError
 from enforcer import paths
+from enforcer.cli import daemons
 from enforcer.cli.exits import EXIT_FAILED, EXIT_NOT_ENFORCING
 from enforcer.cli.output import print_json
 from enforcer.client import EnforcerClient
-from enforcer.wire import RequestError
 
-READY_SECONDS = 120
-STOP_SECONDS = 30
 DEFAULT_POLICY = "observe"
 
 
@@ -35,6 +31,11 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
             "--reload",
             action="store_true",
             help="load the kernel programs anew even if these very ones are attached",
+        )
+        parser.add_argument(
+            "--node-only",
+            action="store_true",
+            help="loader and agent: no control plane on this machine, and no uplink to one",
         )
 
 
@@ -99,7 +100,7 @@ def _agent_status() -> dict[str, Any] | None:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Load, start the agent, make sure that some policy is in force."""
+    """Load, start the daemons, make sure that some policy is in force."""
     _need_root("up")
     print("lictor: loading the kernel programs", file=sys.stderr)
     command = [sys.executable, "-m", "enforcer.loader"]
@@ -109,77 +110,43 @@ def up(arguments: argparse.Namespace) -> int:
     if loaded.returncode not in (0, 1):
         print("lictor: not loaded; see lictor doctor", file=sys.stderr)
         return EXIT_NOT_ENFORCING
-    _stop_agent()
-    _start_agent()
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        if not client.request("status")["policies"]:
-            path = paths.SHIPPED_POLICIES / f"{DEFAULT_POLICY}.yaml"
-            client.request("policy.apply", source=str(path), text=path.read_text())
-            print(f"lictor: policy {DEFAULT_POLICY} in force (audit only)", file=sys.stderr)
+    daemons.agent().start()
+    if not arguments.node_only:
+        daemons.controlplane().start()
+        daemons.uplink().start()
+    _need_a_policy(arguments)
     report = json.loads(paths.LOADER_REPORT.read_text())
     if not report["enforcing"]:
         print(f"lictor: NOT ENFORCING: {report.get('canary')}", file=sys.stderr)
         return EXIT_NOT_ENFORCING
-    print(f"lictor: enforcing ({report['mode']}), agent ready", file=sys.stderr)
+    ready = "agent ready" if arguments.node_only else "agent, control plane and uplink ready"
+    print(f"lictor: enforcing ({report['mode']}), {ready}", file=sys.stderr)
     return 0
 
 
-def _start_agent() -> None:
-    paths.LOG.mkdir(mode=0o750, parents=True, exist_ok=True)
-    log = paths.LOG / "agent.log"
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "enforcer.agent"],
-            cwd=paths.INSTALLATION,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise OSError(f"the agent ended with {process.returncode}; see {log}")
-        if _agent_status() is not None:
+def _need_a_policy(arguments: argparse.Namespace) -> None:
+    """Where none is in force: the shipped one that only watches."""
+    from enforcer.cli.main import main
+
+    with EnforcerClient(paths.ADMIN_SOCKET) as client:
+        if client.request("status")["policies"]:
             return
-        time.sleep(0.1)
-    raise OSError(f"the agent is not ready after {READY_SECONDS} s; see {log}")
-
-
-def _running_agent() -> int | None:
-    """Pid of the agent that holds the lock, None if none does."""
-    try:
-        with open(paths.AGENT_PID) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read().strip() or 0) or None
-    except FileNotFoundError:
-        pass
-    return None
-
-
-def _stop_agent() -> bool:
-    """Stop a running agent; False if there was none."""
-    pid = _running_agent()
-    if pid is None:
-        return False
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    while _running_agent() == pid:
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-    return True
+    command = ["policy", "apply", str(paths.SHIPPED_POLICIES / f"{DEFAULT_POLICY}.yaml")]
+    if arguments.node_only:
+        command.append("--node-only")
+    print(f"lictor: no policy yet: lictor {' '.join(command)} (audit only)", file=sys.stderr)
+    main(command)
 
 
 def down(_arguments: argparse.Namespace) -> int:
-    """Stop the agent only."""
+    """Stop the daemons; the programs stay."""
     _need_root("down")
-    stopped = _stop_agent()
+    # The uplink first: it would miss the others.
+    running = (daemons.uplink(), daemons.controlplane(), daemons.agent())
+    stopped = [daemon.name for daemon in running if daemon.stop()]
     print(
-        f"lictor: the agent {'is stopped' if stopped else 'was not running'}; policies stay in"
-        " force in the kernel (lictor unload ends enforcement)",
+        f"lictor: stopped: {', '.join(stopped) or 'nothing was running'}; policies stay in force"
+        " in the kernel (lictor unload ends enforcement)",
         file=sys.stderr,
     )
     return 0
@@ -190,7 +157,8 @@ def unload(_arguments: argparse.Namespace) -> int:
     from enforcer import pins
 
     _need_root("unload")
-    _stop_agent()
+    daemons.agent().stop()
+    daemons.uplink().stop()
     loaded = bool(pins.sets())
     pins.remove_everything()
     paths.LOADER_REPORT.unlink(missing_ok=True)

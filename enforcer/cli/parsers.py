@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container, Sequence
+from typing import Any, TypeVar
 
 from enforcer.cli.exits import EXIT_CODES
+
+Parser = TypeVar("Parser", bound=argparse.ArgumentParser)
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -15,12 +19,32 @@ class HelpFormatter(argparse.HelpFormatter):
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose most used action need not be written."""
+
+    _implied: tuple[str, Container[str]] | None = None
+
+    def imply(self, action: str, among: Container[str]) -> None:
+        """Whatever does not begin with one of the actions `among` is meant for `action`."""
+        self._implied = (action, among)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As argparse does."""
+        if self._implied is not None and args is not None:
+            action, actions = self._implied
+            if not args or (args[0] not in actions and args[0] not in ("-h", "--help")):
+                args = [action, *args]
+        return super().parse_known_args(args, namespace)
+
+
 def add_command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    subparsers: argparse._SubParsersAction[Parser],
     name: str,
     text: str,
     description: str | None = None,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """One command; `text` stands in the list above it, and in its own help for a description."""
     return subparsers.add_parser(
         name,

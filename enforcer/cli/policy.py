@@ -1,19 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lictor policy validate, apply, list, show, remove."""
+"""lictor policy: arguments; `validate`; and who is asked, the control plane or this node."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
-from pathlib import Path
+from collections.abc import Callable
 
-from enforcer import paths
+from enforcer.cli import policy_fleet, policy_node
+from enforcer.cli.api import add_api_command, has_control_plane
 from enforcer.cli.exits import EXIT_FAILED
-from enforcer.cli.output import print_json, print_table, printable
-from enforcer.cli.parsers import add_command
-from enforcer.client import EnforcerClient
+from enforcer.cli.parsers import Parser, add_command
+from enforcer.cli.policy_allow import add_allow
+from enforcer.cli.policy_diff import add_diff
+from enforcer.cli.policy_files import read_source
+
+Action = Callable[[argparse.Namespace], int]
+
+WHOM = (
+    " The control plane is asked where one is named or serves on this machine, for all nodes; else"
+    " this node's agent, for this node alone."
+)
+WAITS = (
+    " Then live nodes are given 30 s to have it in force, and those that have not are named;"
+    " with exit status 1."
+)
 
 
 def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
@@ -22,29 +33,74 @@ def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     validate_parser = add_command(actions, "validate", "check files; needs no agent")
     validate_parser.add_argument("file", nargs="+", help="YAML file, - for standard input")
     validate_parser.set_defaults(run=validate)
-    apply_parser = add_command(actions, "apply", "put files into force, as new revisions")
+    apply_parser = _add(
+        actions,
+        "apply",
+        "put files into force, as new revisions",
+        (policy_node.apply, policy_fleet.apply),
+        WAITS,
+    )
     apply_parser.add_argument("file", nargs="+", help="YAML file, - for standard input")
-    apply_parser.add_argument("--json", action="store_true", help="one JSON object per file")
-    apply_parser.set_defaults(run=apply)
-    list_parser = add_command(actions, "list", "the policies in force")
-    list_parser.add_argument("--json", action="store_true", help="one JSON object")
-    list_parser.set_defaults(run=list_policies)
-    show_parser = add_command(actions, "show", "one policy, as YAML in canonical form")
+    _add(
+        actions,
+        "list",
+        "the policies in force",
+        (policy_node.list_policies, policy_fleet.list_policies),
+    )
+    show_parser = _add(
+        actions, "show", "one policy, as YAML", (policy_node.show, policy_fleet.show)
+    )
     show_parser.add_argument("name")
-    show_parser.add_argument("--json", action="store_true", help="one JSON object")
-    show_parser.set_defaults(run=show)
-    remove_parser = add_command(
-        actions, "remove", "take a policy out of force; what else covers its workloads then decides"
+    remove_parser = _add(
+        actions,
+        "remove",
+        "take a policy out of force; what else covers its workloads then decides",
+        (policy_node.remove, policy_fleet.remove),
+        WAITS,
     )
     remove_parser.add_argument("name")
-    remove_parser.set_defaults(run=remove)
+    history_parser = add_api_command(
+        actions, "history", "every revision of a policy in the control plane", json=True
+    )
+    history_parser.add_argument("name")
+    history_parser.set_defaults(run=policy_fleet.history)
+    rollback_parser = add_api_command(
+        actions,
+        "rollback",
+        "put the text of an older revision into force again, as the newest one",
+        json=True,
+    )
+    rollback_parser.add_argument("name")
+    rollback_parser.add_argument("revision", type=int, help="as in `lictor policy history`")
+    rollback_parser.set_defaults(run=policy_fleet.rollback)
+    add_diff(actions)
+    add_allow(actions)
 
 
-def read_source(file: str) -> tuple[str, bytes]:
-    """(name for messages, bytes) of a policy file."""
-    if file == "-":
-        return "<stdin>", sys.stdin.buffer.read()
-    return file, Path(file).read_bytes()
+def _add(
+    actions: argparse._SubParsersAction[Parser],
+    name: str,
+    text: str,
+    places: tuple[Action, Action],
+    more: str = "",
+) -> Parser:
+    """An action that this node's agent or the control plane does."""
+    description = f"{text[0].upper()}{text[1:]}.{WHOM}{more}"
+    parser = add_api_command(actions, name, text, description, json=True)
+    parser.add_argument(
+        "--node-only",
+        action="store_true",
+        help="ask this node's agent, for this node alone, also if there is a control plane",
+    )
+    parser.set_defaults(run=lambda arguments: _place(arguments, places)(arguments))
+    return parser
+
+
+def _place(arguments: argparse.Namespace, places: tuple[Action, Action]) -> Action:
+    by_agent, by_control_plane = places
+    if arguments.node_only or not has_control_plane(arguments):
+        return by_agent
+    return by_control_plane
 
 
 def validate(arguments: argparse.Namespace) -> int:
@@ -62,67 +118,3 @@ def validate(arguments: argparse.Namespace) -> int:
             continue
         print(f"{source}: policy {policy.name}: valid")
     return EXIT_FAILED if faulty else 0
-
-
-def apply(arguments: argparse.Namespace) -> int:
-    """Each file in its turn; the first that is refused ends it."""
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        for file in arguments.file:
-            source, text = read_source(file)
-            reply = client.request("policy.apply", source=source, text=text)
-            row = reply["policy"]
-            if arguments.json:
-                print(json.dumps({k: reply[k] for k in ("policy", "workloads", "warnings")}))
-                continue
-            print(
-                f"policy {row['name']}: revision {row['revision']} in force ({row['mode']}),"
-                f" {reply['workloads']} workloads covered"
-            )
-            for warning in reply["warnings"]:
-                print(f"policy {row['name']}: note: {warning}", file=sys.stderr)
-    return 0
-
-
-def list_policies(arguments: argparse.Namespace) -> int:
-    """Name, revision, mode, selectors."""
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        policies = client.request("policy.list")["policies"]
-    if arguments.json:
-        print_json({"policies": policies})
-        return 0
-    print_table(
-        ("NAME", "REVISION", "MODE", "APPLIED", "SELECTS"),
-        [
-            (
-                row["name"],
-                row["revision"],
-                row["mode"],
-                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["applied"])),
-                " ".join(row["select"]) or "(lictor run only)",
-            )
-            for row in policies
-        ],
-    )
-    return 0
-
-
-def show(arguments: argparse.Namespace) -> int:
-    """The document in force."""
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        policy = client.request("policy.show", name=arguments.name)["policy"]
-    if arguments.json:
-        print_json(policy)
-        return 0
-    import yaml
-
-    print(f"# revision {policy['revision']}, digest {printable(policy['digest'])}")
-    print(yaml.safe_dump(policy["document"], sort_keys=False), end="")
-    return 0
-
-
-def remove(arguments: argparse.Namespace) -> int:
-    """Take a policy out of force."""
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        client.request("policy.remove", name=arguments.name)
-    print(f"policy {arguments.name}: removed; its revisions are kept")
-    return 0

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from controlplane.contract.wire import RequestError
 from enforcer import paths
 from enforcer.cgroups import folder
 from enforcer.cli.callfields import add_call_fields, call_fields
 from enforcer.cli.child import HeldChild
 from enforcer.cli.exits import EXIT_NOT_STARTED
 from enforcer.client import EnforcerClient
-from enforcer.wire import RequestError
 
 
 def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.contract.wire import RequestError
 from enforcer import cgroups
-from enforcer.wire import RequestError
 from tests.kernel.guest.child import Outcome, attempt
 from tests.kernel.guest.programs import compiled, run_lictor, wait_until
 from tests.kernel.guest.world import AppliedPolicy, Event, Lictor

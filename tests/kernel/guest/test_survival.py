@@ -45,7 +45,7 @@ def _down_and_up(lictor: Lictor) -> None:
 
 def _load_twice(lictor: Lictor) -> None:
     for _ in range(2):
-        assert run_lictor("up", "--reload").returncode == 0
+        assert run_lictor("up", "--node-only", "--reload").returncode == 0
 
 
 def _knock(seconds: float) -> list[str]:

@@ -102,10 +102,11 @@ class Lictor:
         self._numbers = itertools.count(1)
 
     def up(self) -> None:
-        """`lictor up`: load the programs, start the agent. RuntimeError with what it said."""
+        """Load the programs, start the agent. RuntimeError with what it said."""
         done = subprocess.run(
-            ["lictor", "up"], capture_output=True, text=True, timeout=UP_SECONDS, check=False
-        )
+            ["lictor", "up", "--node-only"],
+            capture_output=True, text=True, timeout=UP_SECONDS, check=False,
+        )  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(f"lictor up ended with {done.returncode}:\n{done.stderr}")
 

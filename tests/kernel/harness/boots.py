@@ -42,8 +42,11 @@ class Boot:
 # Tests that restart Lictor or replay the incident take minutes under emulation, and what they
 # show hardly depends on the kernel: they run where the matrix is oldest and where it is newest.
 SELECTED_BOOTS = ("6.1-lsm", "7-fmod_ret")
-OWN_VM = ("test_replay.py", "test_survival.py")
+OWN_VM = ("test_replay.py", "test_services.py", "test_survival.py")
 LONG_TESTS = (*OWN_VM, "test_loader.py::test_un")
+# Tests of what a boot brings: this sets the machine up, and they run after the next boot.
+BEFORE_REBOOT = {"services": "tests.kernel.guest.services"}
+REBOOT_SECONDS = 120  # forced: the unit that runs the command would else power the VM off
 OLDEST_BOOT = ("6.1-lsm",)
 LOADER_TESTS = (
     "test_loader.py::test_a_",
@@ -137,9 +140,10 @@ class Runs:
         (folder / "junit.xml").unlink(missing_ok=True)
         result = run_vm(
             machine.boot.series,
-            guest_command(machine.boot, run.nodes),
+            guest_command(machine, run.nodes),
             out=folder,
             lsm=machine.boot.lsm,
+            reboots=machine.part in BEFORE_REBOOT,
             timeout=TIMEOUT,
             on_stdout=_Lines(str(machine), self.lines),
             on_stderr=_Lines(str(machine), self.lines),
@@ -168,10 +172,17 @@ class _Lines:
             self._sink.put(f"{self._name} | {line.decode(errors='replace')}")
 
 
-def guest_command(boot: Boot, nodes: Iterable[str]) -> str:
+def guest_command(machine: Machine, nodes: Iterable[str]) -> str:
     """pytest inside the VM; the tests learn from the environment what they should find."""
-    return (
-        f"cd /src/lictor && LICTOR_SERIES={boot.series} LICTOR_ATTACHMENT={boot.attachment}"
-        " /opt/lictor/venv/bin/python -m pytest -v --tb=short -p no:cacheprovider"
+    boot = machine.boot
+    python = "/opt/lictor/venv/bin/python"
+    tests = (
+        f"LICTOR_SERIES={boot.series} LICTOR_ATTACHMENT={boot.attachment}"
+        f" {python} -m pytest -v --tb=short -p no:cacheprovider"
         f" --junitxml=/out/junit.xml {shlex.join(nodes)}"
     )
+    if machine.part in BEFORE_REBOOT:
+        prepare = f"{python} -m {BEFORE_REBOOT[machine.part]}"
+        reboot = f"systemctl reboot --force && sleep {REBOOT_SECONDS}; exit 3"
+        tests = f"if [ $LICTOR_BOOT = 1 ]; then {prepare} || exit 3; {reboot}; fi; {tests}"
+    return f"cd /src/lictor && {tests}"

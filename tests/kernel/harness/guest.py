@@ -32,6 +32,9 @@ ENVIRONMENT = {
 # A daemon that the command leaves behind keeps its output open for ever;
 # once the command has ended, this much silence ends the reading.
 SILENCE_SECONDS = 0.3
+# The command may boot the VM anew, once: it is run again then, with LICTOR_BOOT=2.
+BOOTS = Path("/var/lib/lictor-job-boots")
+LAST_BOOT = 2
 HARNESS_FAILED = 125
 
 
@@ -63,7 +66,14 @@ def pump(source: int, port: int, ended: threading.Event) -> None:
             return
 
 
-def run_command(command: str, ports: dict[str, int]) -> int:
+def count_boot() -> int:
+    """The number of this boot of the VM, from 1."""
+    boot = int(BOOTS.read_text()) + 1 if BOOTS.exists() else 1
+    BOOTS.write_text(str(boot))
+    return boot
+
+
+def run_command(command: str, ports: dict[str, int], boot: int) -> int:
     """Run under bash as root in /root; returns what a shell would call its status."""
     process = subprocess.Popen(
         ["/bin/bash", "-c", command],
@@ -71,7 +81,7 @@ def run_command(command: str, ports: dict[str, int]) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=HOME,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "LICTOR_BOOT": str(boot)},
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -115,11 +125,13 @@ def main() -> int:
 
     for folder in (SHARE, RESULTS):
         folder.mkdir(exist_ok=True)
-    report(phase="installing", uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
-    status = HARNESS_FAILED
-    if install(ports["stderr"]):
+    status, boot = HARNESS_FAILED, count_boot()
+    report(phase=f"installing, boot {boot}", uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
+    if boot > LAST_BOOT:
+        write_all(ports["stderr"], b"the VM booted once too often; see its console\n")
+    elif boot > 1 or install(ports["stderr"]):
         report(phase="running", uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
-        status = run_command(orders["command"], ports)
+        status = run_command(orders["command"], ports, boot)
     if orders["results"]:
         archive = ["tar", "--create", "--directory", str(RESULTS), "."]
         subprocess.run(archive, stdout=ports["results"], check=True)

@@ -23,7 +23,10 @@ Sink = Callable[[bytes], None]
 
 @dataclass(frozen=True)
 class Machine:
-    """A VM to be started. `icount` makes one guest nanosecond one guest instruction."""
+    """A VM to be started. `icount` makes one guest nanosecond one guest instruction.
+
+    Without `reboots` a reboot, which a panic makes too, ends the VM.
+    """
 
     kernel: Built
     root: Path
@@ -31,6 +34,7 @@ class Machine:
     console: Path
     icount: bool = False
     lsm: bool = True
+    reboots: bool = False
     cpus: int = 2
     memory_mib: int = 3072
 
@@ -59,7 +63,8 @@ class Machine:
         # A harness that is killed takes its emulator along.
         words = ["setpriv", "--pdeathsig", "KILL", "--", EMULATOR]
         words += ["-machine", "q35", "-cpu", "Haswell-v4", "-m", str(self.memory_mib)]
-        words += [*speed, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+        words += [*speed, "-nodefaults", "-no-user-config", "-display", "none"]
+        words += ["-action", f"reboot={'reset' if self.reboots else 'shutdown'}"]
         words += ["-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initrd)]
         words += ["-append", " ".join(self.kernel_parameters())]
         # In this order they are vda, vdb and vdc; writes go to a file that

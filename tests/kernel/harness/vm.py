@@ -54,6 +54,7 @@ def run_vm(
     out: Path | None = None,
     icount: bool = False,
     lsm: bool = True,
+    reboots: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
     on_stdout: qemu.Sink | None = None,
     on_stderr: qemu.Sink | None = None,
@@ -62,8 +63,9 @@ def run_vm(
 
     `kernel` is a prefix of a version in the matrix. `share` appears as a
     writable copy in /share; what the command leaves in /out comes back into
-    `out`. `lsm` False boots without `bpf` among the LSMs. The callbacks get
-    the output as it comes, from threads of their own. Raises ValueError for a
+    `out`. `lsm` False boots without `bpf` among the LSMs. With `reboots` the
+    command may boot the VM anew: it is run again then, with LICTOR_BOOT=2.
+    The callbacks get the output as it comes, from threads of their own. Raises ValueError for a
     bad argument and RuntimeError where something could not be built.
     """
     built = kernels.choose(kernel)
@@ -84,7 +86,7 @@ def run_vm(
         scratch = Path(name) / "scratch"
         scratch.mkdir()
         job.write(disk, scratch, command, share, out is not None)
-        machine = qemu.Machine(built, root, disk, console, icount=icount, lsm=lsm)
+        machine = qemu.Machine(built, root, disk, console, icount=icount, lsm=lsm, reboots=reboots)
         with results.open("wb") as archive:
             sinks: dict[str, qemu.Sink] = {
                 "stdout": keep("stdout", on_stdout),

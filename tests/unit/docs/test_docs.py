@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from controlplane.contract.policy import parse_policy
-from enforcer.cli import exits
+from controlplane.settings import ControlPlaneSettings
+from enforcer.cli import api, exits
 from enforcer.cli.main import COMMANDS, build_parser, main
 from enforcer.client import EnforcerClient
-from enforcer.settings import AgentSettings
+from enforcer.settings import AgentSettings, UplinkSettings
 
 REPOSITORY = Path(__file__).parents[3]
 PAGES = [
@@ -27,6 +28,12 @@ PAGES = [
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 FOLDER = r"(?:bpf|controlplane|docs|enforcer|policies|tests)"
 NAMED_PATH = re.compile(rf"`({FOLDER}/[\w./-]*[\w/])`")
+SETTINGS = {
+    f"{model.model_config['env_prefix']}{name.upper()}": field
+    for model in (AgentSettings, UplinkSettings, ControlPlaneSettings)
+    for name, field in model.model_fields.items()
+}
+COMMON_OPTIONS = {"-h", "--help", "-f", "--api", "--token-file", "--ca-file"}
 MAKE_TARGETS = ("demo", "test", "vm", "bench", "install")
 
 
@@ -85,17 +92,17 @@ def test_readme_names_a_make_target_that_exists(target: str) -> None:
 
 def test_the_settings_page_lists_what_there_is() -> None:
     listed = re.findall(r"^\| `(LICTOR_\w+)` \|", page("docs/settings.md"), re.MULTILINE)
-    settings = {f"LICTOR_{name.upper()}" for name in AgentSettings.model_fields}
-    folders = set(re.findall(r'"(LICTOR_\w+)"', page("enforcer/paths.py")))
-    assert sorted(listed) == sorted(settings | folders)
+    read = page("enforcer/paths.py") + page("enforcer/cli/api.py")
+    variables = set(re.findall(r'"(LICTOR_\w+)"', read))
+    assert sorted(listed) == sorted(SETTINGS.keys() | variables)
 
 
-@pytest.mark.parametrize("name", sorted(AgentSettings.model_fields))
+@pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_a_setting_has_its_default_on_the_page(name: str) -> None:
-    row = rf"^\| `LICTOR_{name.upper()}` \| `?(.*?)`?(?: \(.*?\))? \|"
+    row = rf"^\| `{name}` \| `?(.*?)`?(?: \(.*?\))? \|"
     [default] = re.findall(row, page("docs/settings.md"), re.MULTILINE)
-    field = AgentSettings.model_fields[name]
-    value = field.default
+    field = SETTINGS[name]
+    value = "none" if field.default is None else field.default
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     assert default == ("the host's name" if field.default_factory else shown)
 
@@ -109,7 +116,16 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
-        yield from (text for text in action.option_strings if text not in ("-h", "--help", "-f"))
+        yield from (text for text in action.option_strings if text not in COMMON_OPTIONS)
+
+
+def test_options_of_all_that_asks_the_control_plane_are_on_the_page() -> None:
+    parser = argparse.ArgumentParser()
+    api.add_api_arguments(parser)
+    given = {text for action in parser._actions for text in action.option_strings}
+    assert given | {"-f"} == COMMON_OPTIONS
+    text = section(page("docs/cli.md"), "Which control plane")
+    assert [option for option in given - {"-h", "--help"} if option not in text] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

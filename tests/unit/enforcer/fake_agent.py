@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from enforcer.wire import FrameReader, RequestError, encode, failure, success
+from controlplane.contract.wire import FrameReader, RequestError, encode, failure, success
 
 Operation = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -48,7 +49,8 @@ class FakeAgent:
 
     def _serve(self, connection: socket.socket) -> None:
         frames = FrameReader()
-        with connection:
+        # Who asks may be killed before the answer.
+        with connection, contextlib.suppress(ConnectionError):
             while data := connection.recv(65536):
                 for message in frames.feed(data):
                     self.requests.append(message)

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from controlplane.contract.policy import parse_policy, policy_digest
-from enforcer.wire import RequestError
+from controlplane.contract.wire import RequestError
+from enforcer import VERSION
+from enforcer.names import boot_identity
 from tests.unit.controlplane.contract.documents import whole
 from tests.unit.enforcer.served_agent import ME, ServedAgent
 from tests.unit.enforcer.tables import tagged
@@ -49,6 +51,45 @@ def test_a_policy_is_applied_listed_shown_and_removed(node: ServedAgent) -> None
     node.serve(work)
 
 
+def test_a_revision_is_the_control_planes_if_it_says_so(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        applied = await node.admin("policy.apply", source="p", text=TEXT, revision=7)
+        assert applied["policy"]["revision"] == 7
+        head = node.maps.policies.get(node.agent.store.slot("rl-sandbox"))
+        assert head is not None
+        ruleset = node.maps.rulesets.get(head.ruleset)
+        assert ruleset is not None
+        assert ruleset.revision == 7
+        again = await node.admin("policy.apply", source="p", text=TEXT, revision=7)
+        assert again["policy"]["revision"] == 7
+        assert (await node.admin("policy.apply", source="p", text=TEXT))["policy"]["revision"] == 8
+        other = TEXT.replace("mode: enforce", "mode: audit")
+        assert other != TEXT
+        with pytest.raises(RequestError, match="policy rl-sandbox: revision 8 is not above 8"):
+            await node.admin("policy.apply", source="p", text=other, revision=8)
+        [listed] = (await node.admin("policy.list"))["policies"]
+        assert (listed["revision"], listed["mode"]) == (8, "enforce")
+        assert (await node.admin("status"))["revisions"] == {"rl-sandbox": 8}
+
+    node.serve(work)
+
+
+def test_an_older_revision_is_shown_also_after_a_removal(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        await node.admin("policy.apply", source="p", text=TEXT)
+        audit = TEXT.replace("mode: enforce", "mode: audit")
+        await node.admin("policy.apply", source="p", text=audit)
+        await node.admin("policy.remove", name="rl-sandbox")
+        for number, mode in ((1, "enforce"), (2, "audit")):
+            shown = await node.admin("policy.show", name="rl-sandbox", revision=number)
+            policy = shown["policy"]
+            assert (policy["revision"], policy["document"]["spec"]["mode"]) == (number, mode)
+        with pytest.raises(RequestError, match="policy rl-sandbox: this node has no revision 3"):
+            await node.admin("policy.show", name="rl-sandbox", revision=3)
+
+    node.serve(work)
+
+
 def test_a_run_is_prepared_bound_and_finished(node: ServedAgent) -> None:
     async def work(node: ServedAgent) -> None:
         await node.admin("policy.apply", source="p", text=TEXT)
@@ -75,8 +116,20 @@ def test_a_run_is_prepared_bound_and_finished(node: ServedAgent) -> None:
         ("policy.apply", {"source": "p", "text": 7}, "invalid", "policy.apply: text: is missing"),
         ("policy.apply", {"source": "p", "text": "kind: x"}, "invalid_policy", "apiVersion"),
         ("policy.apply", {"source": "p", "text": b"\xff"}, "invalid_policy", "p: "),
+        ("policy.apply", {"source": "p", "text": TEXT, "revision": 0}, "invalid", "revision: 0 is"),
+        (
+            "policy.apply",
+            {"source": "p", "text": TEXT, "revision": "1"},
+            "invalid",
+            "revision: '1'",
+        ),
+        ("policy.apply", {"source": "p", "text": TEXT, "revision": True}, "invalid", "True is not"),
+        ("policy.apply", {"source": "p", "text": TEXT, "revision": 1 << 31}, "invalid", "is not 1"),
         ("policy.show", {"name": "absent"}, "unknown_policy", "policy absent: is not in force"),
         ("policy.show", {}, "invalid", "policy.show: name: is missing or no text"),
+        ("policy.show", {"name": "p", "revision": "1"}, "invalid", "policy.show: revision: '1' is"),
+        ("policy.show", {"name": "p", "revision": 1}, "unknown_policy", "node has no revision 1"),
+        ("policy.show", {"name": "../p", "revision": 1}, "unknown_policy", "has no revision 1"),
         ("policy.remove", {"name": "absent"}, "failed", "policy absent: is not in force"),
         ("run.prepare", {"policy": "absent"}, "unknown_policy", "in force: none"),
         ("run.prepare", {"policy": "p", "grants": "x"}, "invalid", "is not a list of names"),
@@ -122,6 +175,9 @@ def test_status_says_what_is_covered_and_what_went_missing(node: ServedAgent) ->
         assert (status["node"], status["pid"], status["program_set"]) == ("node-1", ME, 1)
         assert status["policies"] == ["rl-sandbox"]
         assert [row["path"] for row in status["workloads"]] == ["/rl.slice"]
+        assert (status["boot"], status["release"]) == (boot_identity()[0], VERSION)
+        assert (status["enforcing"], status["mode"]) == (False, None)
+        assert status["problem"] == "no programs are loaded (lictor up)"
         lost = ("spool_dropped", "undecodable", "unwritten")
         assert {name: status[name] for name in lost} == dict.fromkeys(lost, 0)
         assert (await node.admin("drain"))["events"] == 0

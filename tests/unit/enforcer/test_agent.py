@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.contract.wire import RequestError
 from enforcer import paths
 from enforcer.abi import TagFlag
 from enforcer.client import EnforcerClient
 from enforcer.store import PolicyStore
-from enforcer.wire import RequestError
 from tests.unit.enforcer.served_agent import ME, ServedAgent
 from tests.unit.enforcer.tables import tagged
 from tests.unit.enforcer.test_store import save
@@ -94,6 +94,26 @@ def test_an_end_without_a_number_is_refused(number: object, node: ServedAgent) -
     async def work(node: ServedAgent) -> None:
         with pytest.raises(RequestError, match=r"end: call: .* is not a number"):
             await node.ask(paths.CALLS_SOCKET, "end", call=number)
+
+    node.serve(work)
+
+
+def test_who_is_in_no_workload_is_said_to_those_who_are_in_none(node: ServedAgent) -> None:
+    async def work(node: ServedAgent) -> None:
+        child = await asyncio.create_subprocess_exec("sleep", "100")
+        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid))["outside"] is True
+        node.tasks.by_tid[child.pid] = tagged(child.pid)
+        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid))["outside"] is False
+        child.kill()
+        await child.wait()
+        del node.tasks.by_tid[child.pid]
+        # Gone: nobody knows where it was.
+        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid))["outside"] is False
+        with pytest.raises(RequestError, match="outside: pid: 'me' is not a process id"):
+            await node.ask(paths.CALLS_SOCKET, "outside", pid="me")
+        node.tasks.by_tid[ME] = tagged(ME)
+        with pytest.raises(RequestError, match="a process of a workload may not ask"):
+            await node.ask(paths.CALLS_SOCKET, "outside", pid=1)
 
     node.serve(work)
 

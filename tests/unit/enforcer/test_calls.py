@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from controlplane.contract.wire import RequestError
 from enforcer import abi, calls
 from enforcer.abi import TagFlag
 from enforcer.callbook import CallBook
 from enforcer.calls import CallRequest, ToolCalls, parse_begin
 from enforcer.peers import Peer
-from enforcer.wire import RequestError
 from tests.unit.enforcer.tables import MemoryMaps, MemoryTasks, tagged
 
 EXECUTOR, SHELL, STRANGER, OUTSIDE, OTHER = 100, 200, 300, 400, 500

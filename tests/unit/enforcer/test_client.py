@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.contract.wire import FrameReader, RequestError, encode, failure, success
 from enforcer.client import EnforcerClient, EnforcerUnavailable
-from enforcer.wire import FrameReader, RequestError, encode, failure, success
 
 Answer = Callable[[dict[str, Any]], bytes]
 

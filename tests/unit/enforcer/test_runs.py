@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.contract.wire import RequestError
 from enforcer import abi, gpu, pins, runs
 from enforcer.runs import Runs, workload_rows
-from enforcer.wire import RequestError
 from tests.unit.enforcer.test_enforcement import Node, policy
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from controlplane.contract.wire import FrameReader, RequestError, encode
 from enforcer import server
 from enforcer.server import Connection, SocketServer
-from enforcer.wire import FrameReader, RequestError, encode
 
 
 class Client:

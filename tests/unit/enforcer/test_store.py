@@ -55,6 +55,49 @@ def test_a_removed_policy_keeps_slot_and_revisions(store: PolicyStore) -> None:
     assert store.next_revision("rl-sandbox") == 3
 
 
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(None, 8), (8, 8), (500, 500), (7, 7), (2, 2)]
+)  # fmt: skip
+def test_a_number_is_new_or_stands_for_the_same_document(
+    wanted: int | None, given: int, store: PolicyStore
+) -> None:
+    for number in (2, 7):
+        save(store, revision=number)
+    assert store.number_for(parsed(), wanted) == given
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 6, 7])
+def test_a_number_that_stood_for_something_else_is_refused(wanted: int, store: PolicyStore) -> None:
+    for number in (2, 7):
+        save(store, revision=number)
+    other = parsed(mode="audit")
+    text = f"policy rl-sandbox: revision {wanted} is not above 7, the newest that this node has"
+    with pytest.raises(ValueError, match=text):
+        store.number_for(other, wanted)
+
+
+def test_a_revision_in_force_again_keeps_its_file(store: PolicyStore, tmp_path: Path) -> None:
+    save(store)
+    path = tmp_path / "policies/rl-sandbox/1.json"
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    save(store)
+    again = StoredPolicy("rl-sandbox", 1, store.slot("rl-sandbox"), parsed(), ("egress",), 1.6e9)
+    store.save(again)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    active = store.active("rl-sandbox")
+    assert active is not None
+    assert active.revision == 1
+    assert store.next_revision("rl-sandbox") == 3
+
+
+def test_the_newest_of_each_name_counts_removed_ones_too(store: PolicyStore) -> None:
+    save(store, revision=9)
+    save(store, "other")
+    store.slot("never-accepted")
+    store.remove("rl-sandbox")
+    assert store.newest() == {"other": 1, "rl-sandbox": 9}
+
+
 def test_slots_begin_after_the_canarys(store: PolicyStore) -> None:
     assert [store.slot(name) for name in ("a", "b", "a")] == [
         FIRST_SLOT,

@@ -19,7 +19,7 @@ def run(tmp_path: Path, command: str) -> tuple[int, bytes, bytes]:
     paths = {name: tmp_path / name for name in ("stdout", "stderr")}
     ports = {name: os.open(path, os.O_WRONLY | os.O_CREAT) for name, path in paths.items()}
     try:
-        status = guest.run_command(command, ports)
+        status = guest.run_command(command, ports, 1)
     finally:
         for port in ports.values():
             os.close(port)

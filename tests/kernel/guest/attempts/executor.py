@@ -18,8 +18,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from controlplane.contract.wire import RequestError
 from enforcer.client import EnforcerClient
-from enforcer.wire import RequestError
 
 SOCKET = Path("/run/lictor/calls/calls.sock")
 TRUTH: dict[int, tuple[str | None, str | None]] = {}
@@ -148,7 +148,7 @@ def forgeries() -> None:
     forge = (
         "import json,os,sys;sys.path.insert(0,'/opt/lictor');"
         "from pathlib import Path;from enforcer.client import EnforcerClient;"
-        "from enforcer.wire import RequestError\n"
+        "from controlplane.contract.wire import RequestError\n"
         "with EnforcerClient(Path('/run/lictor/calls/calls.sock')) as c:\n"
         "  for f in ({'target': os.getpid()}, {'target': os.getppid()}):\n"
         "    try: c.request('begin', id='forged', **f); print('granted')\n"

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enforcer.wire import MAXIMUM_FRAME, FrameError, FrameReader, encode, failure, success
+from controlplane.contract.wire import (
+    MAXIMUM_FRAME,
+    FrameError,
+    FrameReader,
+    encode,
+    failure,
+    success,
+)
 
 MESSAGES: list[dict[str, Any]] = [
     {"version": 1, "operation": "begin", "id": "call-1", "target": 4242},

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.settings import ControlPlaneSettings
 from enforcer import maps, paths, pins
+from enforcer.cli import api
+from tests.unit.enforcer.cli.served_controlplane import ServedControlPlane
 from tests.unit.enforcer.fake_agent import FakeAgent, Operation
 
 StartAgent = Callable[..., FakeAgent]
@@ -23,6 +26,10 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name, path in vars(paths).copy().items():
             if isinstance(path, Path) and path.is_relative_to(base):
                 monkeypatch.setattr(paths, name, place / path.relative_to(base))
+    monkeypatch.setattr(paths, "CONTROLPLANE_STATE", tmp_path / "controlplane")
+    monkeypatch.setattr(paths, "CONTROLPLANE_SOCKET", tmp_path / "controlplane/api.sock")
+    for name in (api.ADDRESS, api.TOKEN_FILE, api.CA_FILE):
+        monkeypatch.delenv(name, raising=False)
     for module in (maps, pins):
         monkeypatch.setattr(module, "PIN_ROOT", tmp_path / "pins")
     return tmp_path
@@ -41,3 +48,13 @@ def start_agent() -> Iterator[StartAgent]:
     yield start
     for agent in agents:
         agent.close()
+
+
+@pytest.fixture
+def controlplane(node: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedControlPlane]:
+    """One that serves where commands look for it; they have an operator's token."""
+    monkeypatch.setitem(ControlPlaneSettings.model_config, "env_file", None)
+    served = ServedControlPlane(paths.CONTROLPLANE_STATE, paths.CONTROLPLANE_SOCKET)
+    monkeypatch.setenv(api.TOKEN_FILE, str(served.token_file("operator")))
+    yield served
+    served.close()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.contract.wire import RequestError
 from enforcer.cli.main import main
-from enforcer.wire import RequestError
 from tests.unit.enforcer.cli.conftest import StartAgent
 
 

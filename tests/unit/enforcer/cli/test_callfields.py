@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.contract.wire import FrameReader, encode
 from enforcer.cli.callfields import add_call_fields, call_fields
-from enforcer.wire import FrameReader, encode
 
 
 def fields(*words: str) -> dict[str, Any]:

@@ -81,6 +81,10 @@ def test_json_lines_are_the_events_as_they_are(capsys: pytest.CaptureFixture[str
         (["--call", "call-2"], [2]),
         (["--call", "call-2", "--kind", "connect"], []),
         (["--kind", "no such"], []),
+        (["--id", "boot-1-9-12"], [3]),
+        (["--id", "boot-1-2-12"], [4, 5]),
+        (["--id", "boot-1-2-12", "--kind", "exec"], [4]),
+        (["--id", "boot-1-1-13"], []),
     ],
 )
 def test_only_what_matches_every_filter_is_shown(
@@ -95,11 +99,11 @@ def test_the_table_names_what_happened(capsys: pytest.CaptureFixture[str]) -> No
     shown = [" ".join(line.split()[1:]) for line in lines(capsys)]
     assert shown[0] == (
         "DENIED connect tcp 10.0.0.1:443 python3[100] call=call-1 policy-3#8:not_allowed"
-        " /rl.slice/a"
+        " /rl.slice/a boot-1-1-12"
     )
     assert shown[1] == (
         "allowed connect tcp [2001:db8::1]:80 python3[100] call=- policy-3#8:rules[3][8][3]"
-        " /rl.slice/a"
+        " /rl.slice/a boot-1-1-12"
     )
     assert shown[2].startswith("DENIED exec /usr/bin/ssh python3[100] call=ended:call-2 ")
     assert shown[5].startswith("allowed workload - python3[100] call=- ")
@@ -113,6 +117,11 @@ def test_hostile_text_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> N
     assert "call=\\x1b[2J\\nx" in shown[3]
     assert "/odd\\nname\\x1b[31m" in shown[3]
     assert "x" * 4095 in shown[4]
+
+
+def test_what_is_no_id_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["events", "--id", "twelve"]) == 1
+    assert "event twelve: is not an event's id" in capsys.readouterr().err
 
 
 def test_the_agent_is_asked_to_drain_first(

@@ -9,13 +9,30 @@ import sys
 
 import pytest
 
+from controlplane.contract.wire import RequestError
 from enforcer.cli import exits
 from enforcer.cli.main import COMMANDS, main
-from enforcer.wire import RequestError
 from tests.unit.enforcer.cli.conftest import StartAgent
 
-ACTIONS = [["policy", action] for action in ("validate", "apply", "list", "show", "remove")]
-ACTIONS += [["call", action] for action in ("exec", "begin", "end")]
+ACTIONS = {
+    "policy": (
+        "validate",
+        "apply",
+        "list",
+        "show",
+        "remove",
+        "history",
+        "rollback",
+        "diff",
+        "allow",
+    ),
+    "call": ("exec", "begin", "end"),
+    "incidents": ("show", "acknowledge", "false-positive", "reopen"),
+    "episodes": ("show", "open", "close"),
+    "token": ("create", "list", "revoke"),
+}
+HELPFUL = [[], *([name] for name in COMMANDS)]
+HELPFUL += [[name, action] for name, actions in ACTIONS.items() for action in actions]
 
 
 def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
@@ -26,9 +43,7 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[obj
     return caught.value.code, output.out, output.err
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], *([name] for name in COMMANDS), *ACTIONS], ids=lambda a: " ".join(a) or "-"
-)
+@pytest.mark.parametrize("arguments", HELPFUL, ids=lambda words: " ".join(words) or "-")
 def test_help_names_the_exit_codes(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,14 +109,33 @@ def test_a_refusal_is_status_1_and_its_reason(
     assert capsys.readouterr().err == "lictor: policy x: is not in force\n"
 
 
-def test_starting_a_command_imports_little() -> None:
-    """`lictor call exec` stands before every command of an executor."""
-    code = (
-        "import sys; from enforcer.cli.main import build_parser;"
-        "build_parser(['call', 'exec']); print(*sys.modules, sep='\\n')"
-    )
+def imported(code: str) -> set[str]:
+    """What a Python process has imported when it has done that."""
     output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    heavy = {"asyncio", "bcc", "pydantic", "yaml", "loguru", "sqlite3", "controlplane"}
-    assert heavy & set(output.split()) == set()
+        [sys.executable, "-c", f"import sys; {code}; print(*sys.modules, sep='\\n')"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(output.stdout.split())
+
+
+@pytest.mark.parametrize("words", [["call", "exec"], ["run"]], ids=" ".join)
+def test_starting_a_command_imports_little(words: list[str]) -> None:
+    """`lictor call exec` and `lictor run` stand before every command of an executor."""
+    found = imported(f"from enforcer.cli.main import build_parser; build_parser({words})")
+    heavy = {"asyncio", "bcc", "pydantic", "yaml", "loguru", "sqlite3", "aiohttp", "sqlalchemy"}
+    assert heavy & found == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_needs_no_http_and_no_database(name: str) -> None:
+    found = imported(f"from enforcer.cli.main import build_parser; build_parser(['{name}'])")
+    assert found & {"aiohttp", "sqlalchemy"} == set()
+
+
+@pytest.mark.parametrize(
+    "words", [["events"], ["workloads"], ["policy", "list", "--node-only"]], ids=" ".join
+)
+def test_what_asks_the_node_imports_no_http(words: list[str]) -> None:
+    assert "aiohttp" not in imported(f"from enforcer.cli.main import main; main({words})")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.contract.wire import RequestError
 from enforcer import preflight
-from enforcer.cli import node as commands
+from enforcer.cli import daemons
 from enforcer.cli.main import main
 from enforcer.preflight_check import Check
-from enforcer.wire import RequestError
 from tests.unit.enforcer.cli.conftest import StartAgent
 
 
@@ -95,7 +95,7 @@ def test_down_without_an_agent_says_that_policies_stay(
 ) -> None:
     assert main(["down"]) == 0
     errors = capsys.readouterr().err
-    assert "the agent was not running" in errors
+    assert "stopped: nothing was running" in errors
     assert "policies stay in force" in errors
 
 
@@ -120,13 +120,13 @@ def test_down_ends_the_agent_that_holds_the_lock(
         agent.stdout.readline()
         assert main(["down"]) == 0
         assert agent.wait(10) == -15
-    assert "the agent is stopped" in capsys.readouterr().err
+    assert "stopped: agent;" in capsys.readouterr().err
 
 
 def test_a_number_that_nobody_holds_is_never_signalled(node: Path) -> None:
     (node / "run").mkdir()
     (node / "run/agent.pid").write_text(f"{os.getpid()}\n")
-    assert commands._running_agent() is None
+    assert daemons.agent().running() is None
     assert main(["down"]) == 0
 
 
@@ -134,7 +134,7 @@ def test_a_lock_without_a_number_yet_is_no_agent_to_signal(node: Path) -> None:
     (node / "run").mkdir()
     with open(node / "run/agent.pid", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert commands._running_agent() is None
+        assert daemons.agent().running() is None
 
 
 def test_unload_removes_every_pin_and_says_so(

@@ -4,12 +4,21 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enforcer.cli.output import print_json, print_table, printable
+from controlplane.contract.records import Target
+from enforcer.cli.output import (
+    byte_count,
+    local_time,
+    print_json,
+    print_model,
+    print_table,
+    printable,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +60,34 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert json.loads(output) == {"text": "\x1b\n", "rows": []}
     assert "\x1b" not in output
+
+
+def test_a_model_is_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    print_model(Target(text="\x9b", count=1))
+    output = capsys.readouterr().out
+    assert json.loads(output) == {"text": "\x9b", "count": 1}
+    assert "\x9b" not in output
+
+
+def test_a_time_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    try:
+        assert local_time(1_795_433_214.9) == "2026-11-23 06:26:54"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (1e300, "1e+300"), (1e17, "1e+17")])
+def test_a_time_that_is_none_is_shown_as_it_is(seconds: float | None, text: str) -> None:
+    assert local_time(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (12 << 30, "12.0 GiB"),
+     (3 << 50, "3072.0 TiB")],
+)  # fmt: skip
+def test_a_size_is_short(number: int, text: str) -> None:
+    assert byte_count(number) == text

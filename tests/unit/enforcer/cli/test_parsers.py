@@ -8,7 +8,7 @@ import argparse
 import pytest
 
 from enforcer.cli.exits import EXIT_CODES
-from enforcer.cli.parsers import add_command
+from enforcer.cli.parsers import CommandParser, add_command
 
 
 def helped(capsys: pytest.CaptureFixture[str], description: str | None) -> str:
@@ -29,3 +29,30 @@ def test_a_long_description_is_filled(capsys: pytest.CaptureFixture[str]) -> Non
     output = helped(capsys, "word " * 60)
     assert max(map(len, output.splitlines())) <= 100
     assert output.count("word") == 60
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "name"),
+    [
+        ([], "show", None),
+        (["x"], "show", "x"),
+        (["--deep"], "show", None),
+        (["x", "--deep"], "show", "x"),
+        (["show", "close"], "show", "close"),
+        (["close"], "close", None),
+        (["close", "x"], "close", "x"),
+    ],
+)
+def test_the_implied_action_need_not_be_written(
+    words: list[str], action: str, name: str | None
+) -> None:
+    parser = CommandParser(prog="lictor")
+    things = add_command(parser.add_subparsers(), "things", "things")
+    actions = things.add_subparsers(dest="action")
+    for each in ("show", "close"):
+        action_parser = add_command(actions, each, each)
+        action_parser.add_argument("name", nargs="?")
+        action_parser.add_argument("--deep", action="store_true")
+    things.imply("show", actions.choices)
+    found = parser.parse_args(["things", *words])
+    assert (found.action, found.name, found.deep) == (action, name, "--deep" in words)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane.contract.wire import RequestError
 from enforcer import paths
 from enforcer.cli.main import main
-from enforcer.wire import RequestError
 from tests.unit.controlplane.contract.documents import whole
 from tests.unit.enforcer.cli.conftest import StartAgent
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from enforcer.wire import RequestError
+from controlplane.contract.wire import RequestError
 from tests.unit.enforcer.cli.conftest import StartAgent
 from tests.unit.enforcer.cli.test_call import lictor
 from tests.unit.enforcer.fake_agent import FakeAgent

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reasons and decisions of docs/events.md in words, and what to do where no rule can help."""
+
+from __future__ import annotations
+
+DECISIONS = {
+    "allowed": "allowed: Lictor did not stop it",
+    "denied": "denied: it did not happen; the program got an error",
+    "audited": "audited: it was not stopped; under `mode: enforce` it would have been",
+}
+
+REASONS = {
+    "none": "nothing is decided by such an event",
+    "rule": "a rule decided",
+    "any": "the section is `any`",
+    "loopback": "loopback, in a network namespace of the workload's own",
+    "not_allowed": "no rule matches",
+    "port": "the address is in a rule; this port or protocol is not",
+    "escaped": "the process was outside its workload's cgroup, where everything is denied",
+    "no_policy": "the policy's rules could not be found in the kernel",
+    "no_storage": "the kernel had no memory for what Lictor keeps of a process or a path",
+    "unreadable": "the address or path could not be read, or is too long or too short",
+    "family": "a socket of a family, type or protocol that egress rules cannot judge",
+    "unarmed": "the workload's socket programs were not attached yet",
+}
+
+# Why no rule would have helped, and what does: these are decided before any rule is looked at.
+BEYOND_POLICY = {
+    "escaped": (
+        "no rule holds outside the workload's cgroup: keep its processes there, or move this one"
+        " back; `lictor events --kind escape` shows when it left"
+    ),
+    "no_policy": (
+        "the kernel had none of the policy's rules at that moment: `lictor doctor` says what is"
+        " wrong, `lictor up` puts the stored policies into force again"
+    ),
+    "no_storage": (
+        "the kernel was out of memory, and what cannot be judged is denied: give the node, or the"
+        " workload's cgroup, more memory"
+    ),
+    "unreadable": (
+        "what cannot be read cannot be judged: an address must be a whole one of IPv4 or IPv6, a"
+        " path at most 4,607 bytes long"
+    ),
+    "unarmed": (
+        "the agent attaches the socket programs soon after a cgroup is made, and until then every"
+        " socket is denied: see ARMED in `lictor workloads`, and start the agent if it is down"
+    ),
+}
+
+ANY_ONLY = (
+    "rules name addresses, and such a socket has none: only `egress: any` allows it, and with it"
+    " every destination"
+)
+NOTHING_JUDGED = "the event tells what happened; no policy allows or denies it"
+FORK = "a fork is denied only where the kernel has no memory for the child's tag"

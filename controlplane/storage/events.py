@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events: each kept once, however often it is sent, and found by what it is about."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from controlplane.contract.event import UNNUMBERED_DIGITS, stored_event_id
+from controlplane.contract.records import EventList, StoredEvent
+from controlplane.storage import callnames, dialect, tallies
+from controlplane.storage.eventrow import EventRow, Source, event_row, key_of_hash
+from controlplane.storage.fields import LARGEST_INTEGER
+from controlplane.storage.streams import Stream, open_streams, save
+from controlplane.storage.tables import PlainText, events, streams
+
+MAXIMUM_LIMIT = 1000
+ID_PATTERN = re.compile(r"(.{0,8})-([0-9]{1,19})-(?:x([0-9a-f]{12})|([0-9]{1,19}))", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """What to look for; None is anything.
+
+    workload: cgroup path; call: its id; after: a position, of which only later ones are given.
+    """
+
+    node: str | None = None
+    workload: str | None = None
+    episode: str | None = None
+    call: str | None = None
+    policy: str | None = None
+    kind: str | None = None
+    decision: str | None = None
+    after: int = 0
+    limit: int = 100
+
+
+async def insert(
+    connection: AsyncConnection, batch: Sequence[dict[str, Any]], now: float = 0.0
+) -> list[dict[str, Any]]:
+    """Store events; gives those that were new, in their order, as JSON can say them.
+
+    Raises IngestError, with the place in the batch, before anything is written.
+    """
+    rows = [event_row(event, f"events[{index}]") for index, event in enumerate(batch)]
+    found = await _streams_of(connection, rows, now)
+    keys: dict[Source, list[int]] = defaultdict(list)
+    for row in rows:
+        keys[row.source].append(row.columns["key"])
+    here = {
+        source: await _present(connection, found[source], wanted) for source, wanted in keys.items()
+    }
+    new: list[dict[str, Any]] = []
+    columns: list[dict[str, Any]] = []
+    for row in rows:
+        stream = found[row.source]
+        key = row.columns["key"]
+        if key in here[row.source] or 0 < key <= stream.floor:
+            continue
+        here[row.source].add(key)
+        _count(stream, key, row.workload)
+        new.append(row.event)
+        columns.append({**row.columns, "stream": stream.id, "received": now})
+    if columns:
+        await callnames.fill_rows(connection, columns, found.values())
+        await connection.execute(events.insert(), columns)
+        await tallies.add(connection, tallies.of_rows(columns))
+        await save(connection, found.values(), now)
+    return new
+
+
+async def query(connection: AsyncConnection, wanted: EventFilter) -> EventList:
+    """Events in the order of their arrival."""
+    sources: list[int] | None = None
+    if wanted.workload is not None:
+        named = select(streams.c.id).where(streams.c.workload == wanted.workload)
+        sources = list((await connection.execute(named)).scalars())
+    found = await fetch(connection, selection(wanted, sources))
+    return EventList(events=found, next=found[-1].position if found else wanted.after)
+
+
+def selection(wanted: EventFilter, sources: Sequence[int] | None = None) -> Select[Any]:
+    """The statement that finds what a filter says; sources: the streams of its workload."""
+    statement = stored_events().where(events.c.position > wanted.after)
+    if sources is not None:
+        # Mostly a workload is one stream, of which an index has the events in order.
+        one = len(sources) == 1
+        source = events.c.stream
+        statement = statement.where(source == sources[0] if one else source.in_(sources))
+    conditions: tuple[tuple[ColumnElement[Any], str | None], ...] = (
+        # Not as the bare column: SQLite would collect all that a node ever sent, and sort it,
+        # where reading on in the order of arrival soon has a page.
+        (func.coalesce(streams.c.node, ""), wanted.node),
+        (events.c.episode, wanted.episode),
+        (events.c.call, wanted.call),
+        (events.c.policy, wanted.policy),
+        (events.c.kind, wanted.kind),
+        (events.c.decision, wanted.decision),
+    )
+    for column, value in conditions:
+        if value is not None:
+            statement = statement.where(column == value)
+    if wanted.decision not in (None, "allowed"):
+        # Said in the words of the index of what is rare, or SQLite does not see that it may use it.
+        statement = statement.where(text("events.decision <> 'allowed'"))
+    limit = max(1, min(wanted.limit, MAXIMUM_LIMIT))
+    return statement.order_by(events.c.position).limit(limit)
+
+
+async def get(connection: AsyncConnection, event_id: str) -> StoredEvent | None:
+    """The event with this id; the first to arrive, if two boots' ids should begin alike."""
+    match = ID_PATTERN.fullmatch(event_id)
+    if match is None:
+        return None
+    boot, workload, digits, sequence = match.groups()
+    if max(int(workload), int(sequence or 0)) > LARGEST_INTEGER:
+        return None
+    statement = stored_events().where(
+        streams.c.workload_id == int(workload),
+        func.substr(streams.c.boot, 1, 8, type_=PlainText) == boot,
+    )
+    if digits is None:
+        statement = statement.where(events.c.key == int(sequence))
+    else:
+        # The id shows the hash's first digits; the key holds some more.
+        shift = 4 * (UNNUMBERED_DIGITS - len(digits))
+        low = int(digits, 16) << shift
+        high = low + (1 << shift) - 1
+        statement = statement.where(events.c.key.between(key_of_hash(high), key_of_hash(low)))
+    found = await fetch(connection, statement.order_by(events.c.position).limit(1))
+    return found[0] if found else None
+
+
+def stored_events() -> Select[Any]:
+    """The query whose rows `fetch` takes, over `events` joined with `streams`."""
+    return select(
+        events.c.position, events.c.key, events.c.body, streams.c.boot, streams.c.workload_id
+    ).join(streams, streams.c.id == events.c.stream)
+
+
+async def fetch(connection: AsyncConnection, statement: Select[Any]) -> list[StoredEvent]:
+    """The events of a query that was made from `stored_events`."""
+    return [_event(row) for row in await connection.execute(statement)]
+
+
+def _event(row: Row[Any]) -> StoredEvent:
+    sequence = row.key if row.key > 0 else None
+    return StoredEvent.model_construct(
+        id=stored_event_id(row.boot, row.workload_id, sequence, -1 - row.key),
+        position=row.position,
+        event=json.loads(row.body),
+    )
+
+
+async def _streams_of(
+    connection: AsyncConnection, rows: Sequence[EventRow], now: float
+) -> dict[Source, Stream]:
+    wanted: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for row in rows:
+        wanted[row.source.node, row.source.boot][row.source.workload_id] = row.workload
+    found: dict[Source, Stream] = {}
+    for (node, boot), workloads in wanted.items():
+        opened = await open_streams(connection, node, boot, workloads, now)
+        found |= {Source(node, boot, number): stream for number, stream in opened.items()}
+    return found
+
+
+async def _present(connection: AsyncConnection, stream: Stream, keys: list[int]) -> set[int]:
+    """Which of these keys the stream has already."""
+    # Most batches go on where the last one ended: then the table need not be asked.
+    asked = [key for key in keys if key <= stream.highest]
+    found: set[int] = set()
+    for part in dialect.parts(asked):
+        statement = select(events.c.key).where(events.c.stream == stream.id, events.c.key.in_(part))
+        found.update((await connection.execute(statement)).scalars())
+    return found
+
+
+def _count(stream: Stream, key: int, path: str) -> None:
+    if key < 0:
+        stream.unnumbered += 1
+    else:
+        stream.stored += 1
+        stream.highest = max(stream.highest, key)
+    # A path that could not be read is given as `cgroup-ID`; a real one is better.
+    if path.startswith("/") or not stream.workload.startswith("/"):
+        stream.workload = path
