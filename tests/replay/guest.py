@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.replay import judge, session, world
+from tests.replay import episode, judge, session, world
 from tests.replay.lictor_command import LictorCommand
 from tests.replay.play import Played, play
 
@@ -56,9 +56,14 @@ def replay(lictor: LictorCommand | None, out: Path) -> dict[str, Any]:
         with session.start(prefix, lictor.path if lictor else None) as started:
             played = play(built, started, harm_expected=lictor is None, say=say)
         events = _gather(lictor, played) if lictor is not None else []
+        record = episode.gather(lictor, events, say) if lictor is not None else None
     with (out / "events.jsonl").open("w", encoding="utf-8") as log:
         log.writelines(json.dumps(event) + "\n" for event in events)
-    return judge.build(played, events, platform.release(), lictor is not None)
+    report = judge.build(played, events, platform.release(), lictor is not None)
+    if record is not None:
+        report["record"] = episode.account(record, events)
+        report["held"] = report["held"] and report["record"]["held"]
+    return report
 
 
 def _verdict(report: dict[str, Any]) -> bool:

@@ -61,6 +61,11 @@ class LictorCommand:
         """Every event so far."""
         return [json.loads(line) for line in self._run("events", "--json").splitlines()]
 
+    def episode(self, identifier: str) -> dict[str, Any]:
+        """The episode's record in the control plane."""
+        found: dict[str, Any] = json.loads(self._run("episodes", identifier, "--json"))
+        return found
+
     def run_prefix(self) -> list[str]:
         """What starts a command as the replay's workload, with the trainer's grant."""
         workload = ["--policy", places.POLICY, "--grant", places.GRANT]

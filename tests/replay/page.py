@@ -78,7 +78,16 @@ def _result(step: Fields) -> str:
     return f"<details><summary>{words}</summary><pre>{escape(output)}</pre></details>"
 
 
-def _step(step: Fields, without: dict[str, str]) -> str:
+def _incidents(incidents: list[Fields]) -> str:
+    items = [
+        f"<li><b>{escape(each['title'])}</b> — {escape(each['severity'])}, {each['denied']} times, "
+        f"attributed by {escape(each['attribution'])} <code>{escape(each['id'])}</code></li>"
+        for each in incidents
+    ]
+    return _list(items)
+
+
+def _step(step: Fields, without: dict[str, str], incidents: list[Fields]) -> str:
     style, verdict = _verdict(step)
     rows = [
         _row("Asked for", f"<pre>{escape(step['arguments'].get('command', ''))}</pre>"),
@@ -87,6 +96,9 @@ def _step(step: Fields, without: dict[str, str]) -> str:
         _row("Decisions", _decisions(step)),
         _row("Model saw", _result(step)),
     ]
+    own = [each for each in incidents if each["call"] == step["id"]]
+    if own:
+        rows.insert(4, _row("Incidents", _incidents(own)))
     if is_attack(step) and step["id"] in without:
         rows.insert(3, _row("Without Lictor", escape(without[step["id"]])))
     aside = [f"+{step['observed']['result']['at']:.1f} s", escape(step["tool"])]
@@ -121,7 +133,8 @@ def _figures(report: Fields) -> str:
 def render(report: Fields) -> str:
     """The page; ``report`` as ``judge.build`` makes it, with ``without_lictor`` where run."""
     without = report.get("without_lictor", {}).get("observed", {})
-    steps = "".join(_step(step, without) for step in report["steps"])
+    incidents = report.get("record", {}).get("incidents", [])
+    steps = "".join(_step(step, without, incidents) for step in report["steps"])
     word = "held" if report["held"] else "did not hold"
     title = f"ROME replay {escape(report['episode'])}: {word}"
     return (
@@ -133,10 +146,21 @@ def render(report: Fields) -> str:
         "it the incident of arXiv 2512.24873: a sweep of the internal network, reverse tunnels, "
         "miners, GPU access, a daemon left behind. “Far side saw” is read from sshd, the pool, "
         "the packet recorder and the GPU node, never from Lictor.</p>"
-        f'{_figures(report)}<ol class="timeline">{steps}</ol>{_loose(report)}'
+        f'{_figures(report)}<ol class="timeline">{steps}</ol>{_loose(report)}{_record(report)}'
         f"<footer>Kernel {escape(report['kernel'])}. Episode {escape(report['episode'])}. "
         "Every step is one tool call; the same data is in report.json.</footer>"
         "</main></body></html>\n"
+    )
+
+
+def _record(report: Fields) -> str:
+    if "record" not in report:
+        return ""
+    record = report["record"]
+    return (
+        "<section><h2>What the control plane recorded</h2>"
+        f"<p>{record['calls']} tool calls, {len(record['incidents'])} incidents. "
+        f"{escape(record['completeness']['statement'])}</p></section>"
     )
 
 
