@@ -97,3 +97,22 @@ def test_stop_of_the_agent_and_reload_of_systemd_open_nothing() -> None:
     seen = len(_denials())
     wait_until(lambda: len(_denials()) > seen, "attempts, still denied")
     assert connections() == before
+
+
+def test_root_in_a_workload_is_not_the_control_planes_operator() -> None:
+    wait_until(lambda: run_lictor("nodes", "--json").returncode == 0, "the control plane")
+    inside = run_lictor("run", "--policy", POLICY, "--", "lictor", "nodes", "--json")
+    assert inside.returncode != 0
+    assert "a token is needed" in inside.stderr
+    removed = run_lictor("run", "--policy", POLICY, "--", "lictor", "policy", "remove", POLICY)
+    assert removed.returncode != 0
+    assert POLICY in run_lictor("policy", "list").stdout
+
+
+def test_control_plane_has_the_incident() -> None:
+    def incidents() -> list[dict[str, Any]]:
+        found = json.loads(run_lictor("incidents", "--json").stdout)["incidents"]
+        return [each for each in found if each["workload"].startswith(SLICE)]
+
+    wait_until(incidents, "the container's incident")
+    assert {each["kind"] for each in incidents()} == {"egress"}
