@@ -8,10 +8,12 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help setup packages lock format lint unit kernel-test test vm demo bench \
 	install uninstall clean
 
-# Debian's packages, by what they are for: the node itself; the VMs; the C checks.
+# Debian's packages, by what they are for: the node itself; the VMs; the C checks; certificates
+# that tests make.
 RUNTIME_PACKAGES := python3-venv python3-bpfcc
 VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs kmod git debian-archive-keyring
 BUILD_PACKAGES := gcc libc6-dev clang
+TEST_PACKAGES := openssl
 
 PYTHON := .venv/bin/python
 PIP_TOOLS := 7.6.2
@@ -37,7 +39,8 @@ define install_packages
 endef
 
 packages:
-	@{ $(call install_packages,$(RUNTIME_PACKAGES) $(VM_PACKAGES) $(BUILD_PACKAGES)); } >&2
+	@{ $(call install_packages,$(RUNTIME_PACKAGES) $(VM_PACKAGES) $(BUILD_PACKAGES) \
+		$(TEST_PACKAGES)); } >&2
 
 # Made anew when the lock or Python changes, by one make at a time. It sees the
 # distribution's packages, because bcc is one of them.
