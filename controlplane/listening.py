@@ -8,9 +8,11 @@ import os
 import re
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -124,11 +126,30 @@ async def start_site(
     _remove_left_over(address.path)
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:
-        site = web.UnixSite(runner, str(address.path), backlog=BACKLOG)
-        await site.start()
+        listener = TimedListener(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(address.path))
     finally:
         os.umask(before)
-    return site
+    unix_site = web.SockSite(runner, listener, backlog=BACKLOG)
+    await unix_site.start()
+    return unix_site
+
+
+class TimedListener(socket.socket):
+    """A listening socket that knows since when each of its connections is there.
+
+    A pid is used again once its process is gone: whoever has the peer's pid now is the peer only
+    if it started before the connection did.
+    """
+
+    since: ClassVar[dict[int, float]] = {}
+    """Seconds since boot by file descriptor, of connections that are open."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        connection, address = super().accept()
+        self.since[connection.fileno()] = now
+        return connection, address
 
 
 def _remove_left_over(path: Path) -> None:

@@ -18,14 +18,16 @@ ANSWER_SECONDS = 5.0
 CHUNK = 1 << 16
 
 
-async def is_surely_outside(pid: int, agent: Path = AGENT_SOCKET) -> bool:
+async def is_surely_outside(pid: int, since: float, agent: Path = AGENT_SOCKET) -> bool:
     """Whether process `pid` is in no workload. True where no agent ever ran since the boot.
+
+    since: seconds since boot; a process that started later is another one with the same pid.
 
     An agent that does not answer, or a process that is gone, makes it false: nobody knows then.
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            reply = await _ask(agent, pid)
+            reply = await _ask(agent, pid, since)
     except FileNotFoundError:
         return True
     except (OSError, FrameError, TimeoutError):
@@ -33,10 +35,10 @@ async def is_surely_outside(pid: int, agent: Path = AGENT_SOCKET) -> bool:
     return reply.get("ok") is True and reply.get("outside") is True
 
 
-async def _ask(agent: Path, pid: int) -> dict[str, Any]:
+async def _ask(agent: Path, pid: int, since: float) -> dict[str, Any]:
     reader, writer = await asyncio.open_unix_connection(str(agent))
     try:
-        request = {"version": PROTOCOL_VERSION, "operation": "outside", "pid": pid}
+        request = {"version": PROTOCOL_VERSION, "operation": "outside", "pid": pid, "since": since}
         writer.write(encode(request))
         await writer.drain()
         frames = FrameReader()

@@ -30,7 +30,7 @@ from enforcer.decode import Decoder
 from enforcer.enforcement import Enforcement
 from enforcer.maps import Maps
 from enforcer.names import EventNames, boot_identity
-from enforcer.peers import Peer, threads_of
+from enforcer.peers import Peer, start_time, threads_of
 from enforcer.reader import EventReader
 from enforcer.runs import Runs
 from enforcer.server import Connection, SocketServer
@@ -178,6 +178,13 @@ class Agent:
         pid = message.get("pid")
         if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid <= LARGEST_ID:
             raise RequestError("invalid", f"outside: pid: {pid!r} is not a process id")
+        since = message.get("since")
+        if not isinstance(since, (int, float)) or isinstance(since, bool):
+            raise RequestError("invalid", f"outside: since: {since!r} is not a number")
+        started = start_time(pid)
+        # One that started after the connection is not who made it: the pid was used again.
+        if started is None or int(started) > since * os.sysconf("SC_CLK_TCK"):
+            return {"outside": False}
         threads = threads_of(pid)
         # Threads first: a process that is gone by now may have been anywhere.
         tagged = any(self.tasks.resolve(tid) for tid in threads)

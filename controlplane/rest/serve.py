@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from controlplane import localpeers, security
 from controlplane.contract.records import Role, Token
+from controlplane.listening import TimedListener
 from controlplane.rest.problem import Refusal, problem_response
 from controlplane.rest.reading import read_body, read_query
 from controlplane.rest.route import ApiRequest, Reply, Route
@@ -57,7 +59,7 @@ async def authenticate(http: web.Request, services: Services) -> Principal:
         if not headers:
             transport = http.transport
             peer = transport.get_extra_info("socket") if transport is not None else None
-            return await _local_principal(security.local_root(peer))
+            return await _local_principal(peer)
         if len(headers) > 1:
             raise NotAuthenticated("there is more than one Authorization header")
         return await _token_principal(security.bearer_token(headers[0]), services)
@@ -66,10 +68,12 @@ async def authenticate(http: web.Request, services: Services) -> Principal:
         raise Refusal(HTTPStatus.UNAUTHORIZED, str(error), headers=CHALLENGE) from None
 
 
-async def _local_principal(pid: int | None) -> Principal:
-    if pid is None:
+async def _local_principal(peer: socket.socket | None) -> Principal:
+    pid = security.local_root(peer)
+    if peer is None or pid is None:
         raise NotAuthenticated("a token is needed: Authorization: Bearer TOKEN")
-    if not await localpeers.is_surely_outside(pid):
+    since = TimedListener.since.get(peer.fileno(), 0.0)
+    if not await localpeers.is_surely_outside(pid, since):
         raise NotAuthenticated(
             "a token is needed: only root outside every workload goes without one, and this node's"
             f" agent does not say so of process {pid}"

@@ -27,7 +27,7 @@ def answered(folder: Path, reply: bytes) -> tuple[bool, list[dict[str, Any]]]:
     async def main() -> bool:
         server = await asyncio.start_unix_server(serve, str(folder / "calls.sock"))
         async with server:
-            return await localpeers.is_surely_outside(77, folder / "calls.sock")
+            return await localpeers.is_surely_outside(77, 12.5, folder / "calls.sock")
 
     return asyncio.run(main()), asked
 
@@ -47,11 +47,11 @@ def answered(folder: Path, reply: bytes) -> tuple[bool, list[dict[str, Any]]]:
 def test_only_a_clear_word_of_the_agent_counts(reply: bytes, outside: bool, tmp_path: Path) -> None:
     found, asked = answered(tmp_path, reply)
     assert found is outside
-    assert asked == [{"version": 1, "operation": "outside", "pid": 77}]
+    assert asked == [{"version": 1, "operation": "outside", "pid": 77, "since": 12.5}]
 
 
 def test_where_no_agent_ever_ran_there_is_no_workload(tmp_path: Path) -> None:
-    assert asyncio.run(localpeers.is_surely_outside(77, tmp_path / "calls.sock"))
+    assert asyncio.run(localpeers.is_surely_outside(77, 12.5, tmp_path / "calls.sock"))
 
 
 def test_an_agent_that_is_away_leaves_it_open_and_nobody_in(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_agent_that_is_away_leaves_it_open_and_nobody_in(tmp_path: Path) -> N
         server.close()
         await server.wait_closed()
         path.touch()
-        return await localpeers.is_surely_outside(77, path)
+        return await localpeers.is_surely_outside(77, 12.5, path)
 
     assert asyncio.run(main()) is False
 
@@ -83,7 +83,7 @@ def test_an_agent_that_says_nothing_is_not_waited_for(
 
     async def main() -> bool:
         async with await asyncio.start_unix_server(silent, str(path)):
-            found = await localpeers.is_surely_outside(77, path)
+            found = await localpeers.is_surely_outside(77, 12.5, path)
             await heard.wait()
             return found
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,20 +101,31 @@ def test_an_end_without_a_number_is_refused(number: object, node: ServedAgent) -
 
 def test_who_is_in_no_workload_is_said_to_those_who_are_in_none(node: ServedAgent) -> None:
     async def work(node: ServedAgent) -> None:
+        before = time.clock_gettime(time.CLOCK_BOOTTIME) - 1
         child = await asyncio.create_subprocess_exec("sleep", "100")
-        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid))["outside"] is True
+        now = time.clock_gettime(time.CLOCK_BOOTTIME) + 1
+        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid, since=now))[
+            "outside"
+        ] is True
+        # The pid of whoever connected before is this one's by now.
+        later = await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid, since=before)
+        assert later["outside"] is False
         node.tasks.by_tid[child.pid] = tagged(child.pid)
-        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid))["outside"] is False
+        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid, since=now))[
+            "outside"
+        ] is False
         child.kill()
         await child.wait()
         del node.tasks.by_tid[child.pid]
         # Gone: nobody knows where it was.
-        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid))["outside"] is False
+        assert (await node.ask(paths.CALLS_SOCKET, "outside", pid=child.pid, since=now))[
+            "outside"
+        ] is False
         with pytest.raises(RequestError, match="outside: pid: 'me' is not a process id"):
-            await node.ask(paths.CALLS_SOCKET, "outside", pid="me")
+            await node.ask(paths.CALLS_SOCKET, "outside", pid="me", since=now)
         node.tasks.by_tid[ME] = tagged(ME)
         with pytest.raises(RequestError, match="a process of a workload may not ask"):
-            await node.ask(paths.CALLS_SOCKET, "outside", pid=1)
+            await node.ask(paths.CALLS_SOCKET, "outside", pid=1, since=now)
 
     node.serve(work)
 
