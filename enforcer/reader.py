@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from loguru import logger
@@ -52,6 +53,8 @@ class EventReader:
             if head is not None and head.kind in (EventKind.WORKLOAD, EventKind.WORKLOAD_END):
                 self._on_workload(head)
         if events:
+            # As they happened, for those who read the spool: it came from two rings.
+            events.sort(key=itemgetter("time"))
             self._store(events)
         # After the append: rings and quotas hold what is not safe on disk yet. The quota first:
         # an agent that dies in between credits it twice, which the kernel bears.

@@ -153,14 +153,16 @@ class Lictor:
             self.remove(policy)
 
     def events(self, **filters: str) -> list[Event]:
-        """What `lictor events --json` prints; filters are its options (workload, kind, …)."""
+        """What `lictor events --json` prints, as it happened; filters are its options."""
         words = ["events", "--json", *(f"--{name}={value}" for name, value in filters.items())]
         arguments = _parser().parse_args(words)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             status = arguments.run(arguments)
         assert status == 0, f"lictor {' '.join(words)} ended with {status}"
-        return [json.loads(line) for line in output.getvalue().splitlines()]
+        found = [json.loads(line) for line in output.getvalue().splitlines()]
+        # The rings of denials and of what was allowed may have been read at different moments.
+        return sorted(found, key=lambda event: float(event["time"]))
 
 
 @functools.cache
