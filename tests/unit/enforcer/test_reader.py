@@ -77,6 +77,14 @@ def test_both_rings_are_drained_denials_first(node: Node) -> None:
     assert node.reader.drain() == 0
 
 
+def test_events_of_both_rings_are_stored_as_they_happened(node: Node) -> None:
+    node.activity.write(record(EventKind.ESCAPE, sequence=1, time=10, decision=Decision.ALLOWED))
+    node.denials.write(record(EventKind.FORK, sequence=2, time=2_000))
+    node.activity.write(record(EventKind.ESCAPE, sequence=3, time=3_000, decision=Decision.ALLOWED))
+    assert node.reader.drain() == 3
+    assert node.stored() == [("escape", 1), ("fork", 2), ("escape", 3)]
+
+
 def test_the_kernel_hears_how_much_of_each_workloads_denials_was_read(node: Node) -> None:
     data = denied(1)
     for workload in (5, 5, 6):
