@@ -61,6 +61,15 @@ static ALWAYS_INLINE void judge_path(struct subject *s, struct exec_scratch *scr
 		verdict->rule = found->grant_rule;
 }
 
+/* What it starts is the workload's own, whatever became of the exec after this. */
+static ALWAYS_INLINE void has_entered(struct task_struct *task)
+{
+	struct tag *tag = bpf_task_storage_get(MAP(tags), task, 0, 0);
+
+	if (tag)
+		tag->flags &= ~TAG_ENTERING;
+}
+
 static ALWAYS_INLINE int deny_exec_blindly(struct subject *s)
 {
 	struct verdict verdict;
@@ -144,5 +153,7 @@ int exec_bprm_check(u64 *ctx)
 		result = judge_exec(&s, file, scratch, SHORT_PATH_SIZE);
 	}
 	bpf_task_storage_delete(MAP(exec_scratch), task);
+	if (s.flags & TAG_ENTERING && !result)
+		has_entered(task);
 	return result;
 }

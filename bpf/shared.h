@@ -19,7 +19,7 @@
 #ifndef LICTOR_SHARED_H
 #define LICTOR_SHARED_H
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 #define EVENT_VERSION 1
 
 #define MAX_POLICIES 256	/* policy slots; slot 0 is never given out */
@@ -79,7 +79,14 @@ enum reason {
 	REASON_COUNT = 12,
 };
 
-enum section { SECTION_EGRESS = 0, SECTION_EXEC = 1, SECTION_DEVICES = 2, SECTION_COUNT = 3 };
+enum section {
+	SECTION_EGRESS = 0,
+	SECTION_EXEC = 1,
+	SECTION_DEVICES = 2,
+	SECTION_INGRESS = 3,
+	SECTION_UNIX = 4,
+	SECTION_COUNT = 5,
+};
 enum mode {
 	MODE_AUDIT = 1,
 	MODE_ENFORCE = 2,
@@ -90,10 +97,12 @@ enum tag_flag {
 	TAG_AFTER = 1,		/* the call has ended; the task outlives it */
 	TAG_ESCAPED = 2,	/* seen outside its workload's cgroup */
 	TAG_CONNECTING = 4,	/* sockets: connect(2) was judged and reported already */
+	TAG_ENTERING = 8,	/* came from outside and has started no program of the workload yet */
 };
 enum scope_flag {
 	SCOPE_CHILDREN = 1,	/* each direct child is a workload of its own */
 	SCOPE_ARMED = 2,	/* the socket programs are attached to an ancestor or here */
+	SCOPE_SETTLED = 4,	/* whoever was here when the policy came is tagged: others enter */
 };
 enum selector_flag {
 	SELECTOR_SELF = 1,	/* the cgroup itself, whole subtree one workload */
@@ -168,7 +177,7 @@ struct ruleset {
 	u32 loopback;		/* grants that may reach loopback of their own namespace */
 	u16 any_rule[SECTION_COUNT];
 	u16 loopback_rule;
-	u32 spare[6];
+	u32 spare[7];
 };
 
 /* destinations: LPM over ruleset and address. */

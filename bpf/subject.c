@@ -53,7 +53,8 @@ static ALWAYS_INLINE void tag_from_scope(struct tag *tag, struct scope *scope, u
 	tag->workload = scope->workload;
 	tag->call = 0;
 	tag->grants = GRANT_BASE | scope->grants;
-	tag->flags = 0;
+	/* Of a container runtime, say, that sets up what it is about to start. */
+	tag->flags = scope->flags & SCOPE_SETTLED ? TAG_ENTERING : 0;
 	tag->policy = scope->policy;
 }
 
@@ -151,6 +152,7 @@ static ALWAYS_INLINE bool subject_of_current(struct subject *s)
 		if (!scope || scope->policy == tag->policy)
 			return false;
 		tag_from_scope(tag, scope, cgroup);
+		tag->flags = 0;
 		subject_from_tag(s, tag);
 		find_ruleset(s);
 		left = false;

@@ -108,8 +108,9 @@ int task_cgroup_mkdir(u64 *ctx)
 			return 0;
 		fresh.workload = id;
 		fresh.policy = selector->policy;
+		fresh.flags = SCOPE_SETTLED;
 		if (selector->flags & SELECTOR_CHILDREN)
-			fresh.flags = SCOPE_CHILDREN;
+			fresh.flags |= SCOPE_CHILDREN;
 	}
 	set_scope(id, &fresh);
 	if (fresh.workload == id)

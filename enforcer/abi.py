@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from ctypes import Structure, Union, c_char, c_int32, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 EVENT_VERSION = 1
 MAX_POLICIES = 256
 MAX_RULESETS = 1024
@@ -88,9 +88,11 @@ class Section(enum.IntEnum):
     EGRESS = 0
     EXEC = 1
     DEVICES = 2
+    INGRESS = 3
+    UNIX = 4
 
 
-SECTION_COUNT = 3
+SECTION_COUNT = 5
 
 
 class Mode(enum.IntEnum):
@@ -107,6 +109,7 @@ class TagFlag(enum.IntFlag):
     AFTER = 1
     ESCAPED = 2
     CONNECTING = 4
+    ENTERING = 8
 
 
 class ScopeFlag(enum.IntFlag):
@@ -114,6 +117,7 @@ class ScopeFlag(enum.IntFlag):
 
     CHILDREN = 1
     ARMED = 2
+    SETTLED = 4
 
 
 class SelectorFlag(enum.IntFlag):
@@ -210,7 +214,7 @@ class Ruleset(Structure):
         ("loopback", c_uint32),
         ("any_rule", c_uint16 * SECTION_COUNT),
         ("loopback_rule", c_uint16),
-        ("spare", c_uint32 * 6),
+        ("spare", c_uint32 * 7),
     ]
 
 

@@ -66,7 +66,7 @@ class Enforcement:
                 problems.append(f"policy {name} is not in force: {error}")
                 continue
             restored.append(stored)
-        self.tasks.resolve()
+        self._settle()
         return restored, problems
 
     def apply(self, policy: Policy, revision: int | None = None) -> AppliedPolicy:
@@ -89,7 +89,7 @@ class Enforcement:
         except OSError:
             self._go_back(policy, before, slot)
             raise
-        self.tasks.resolve()
+        self._settle()
         covered = self._workloads_of(slot)
         return AppliedPolicy(stored, covered, tuple(self._warnings(policy, covered)))
 
@@ -123,7 +123,8 @@ class Enforcement:
         """Cover one cgroup, made by the operator, as a workload of its own; returns its id."""
         cgroup = cgroups.cgroup_id(path)
         pins.arm(pins.owner(self.maps), path)
-        scope = abi.Scope(workload=cgroup, policy=slot, grants=grants, flags=ScopeFlag.ARMED)
+        flags = ScopeFlag.ARMED | ScopeFlag.SETTLED
+        scope = abi.Scope(workload=cgroup, policy=slot, grants=grants, flags=flags)
         self._set_scope(cgroup, scope)
         return cgroup
 
@@ -138,6 +139,7 @@ class Enforcement:
                 continue
             if stored is not None:
                 self._select(stored.policy, stored.slot)
+        self._settle()
         owner = pins.owner(self.maps)
         for cgroup in pins.armed(owner):
             if self.maps.scopes.get(cgroup) is None:
@@ -228,6 +230,22 @@ class Enforcement:
     def _set_scope(self, cgroup: int, scope: abi.Scope) -> None:
         self.tasks.mark_covered(cgroup)
         self.maps.scopes.put(cgroup, scope)
+
+    def _settle(self) -> None:
+        """Tag who was in a cgroup before its policy: whoever is untagged there later, enters."""
+        fresh = [
+            cgroup
+            for cgroup, scope in self.maps.scopes.items()
+            if not scope.flags & ScopeFlag.SETTLED
+        ]
+        if not fresh:
+            return
+        self.tasks.resolve()
+        for cgroup in fresh:
+            scope = self.maps.scopes.get(cgroup)
+            if scope is not None:
+                scope.flags |= ScopeFlag.SETTLED
+                self.maps.scopes.replace(cgroup, scope)
 
     def _deselect(self, old: Policy, new: Policy | None, slot: int) -> None:
         kept = {selector.cgroup for selector in new.spec.select} if new else set()

@@ -17,6 +17,7 @@ from ctypes import c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 
 BPF_ANY = 0
 BPF_NOEXIST = 1
+BPF_EXIST = 2
 
 # enum bpf_map_type
 MAP_HASH = 1

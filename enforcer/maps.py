@@ -147,6 +147,17 @@ class Table(Generic[Value]):
         )
         libbpf.checked(result, f"map {self.name}: update")
 
+    def replace(self, key: Any, value: Any) -> bool:
+        """Replace what is there; False where there is nothing (any more)."""
+        key = self._key(key)
+        result = self._lib.bpf_map_update_elem(
+            self.descriptor, ctypes.byref(key), ctypes.byref(value), libbpf.BPF_EXIST
+        )
+        if result == -2:
+            return False
+        libbpf.checked(result, f"map {self.name}: update")
+        return True
+
     def delete(self, key: Any) -> bool:
         """Remove; False where there was nothing."""
         key = self._key(key)

@@ -98,4 +98,4 @@ def arm_scopes(maps: Maps, path: str) -> None:
         scope = maps.scopes.get(cgroup)
         if scope is not None and not scope.flags & ScopeFlag.ARMED:
             scope.flags |= ScopeFlag.ARMED
-            maps.scopes.put(cgroup, scope)
+            maps.scopes.replace(cgroup, scope)

@@ -51,6 +51,12 @@ class MemoryTable:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"map {self.name}: update")
         self._entries[packed] = bytes(value)
 
+    def replace(self, key: Any, value: Any) -> bool:
+        if self._packed(key) not in self._entries:
+            return False
+        self.put(key, value)
+        return True
+
     def delete(self, key: Any) -> bool:
         return self._entries.pop(self._packed(key), None) is not None
 

@@ -20,7 +20,7 @@ from tests.unit.enforcer import fake_pins
 from tests.unit.enforcer.fake_pins import owned
 from tests.unit.enforcer.tables import MemoryMaps, MemoryTasks, tagged
 
-ARMED, CHILDREN = ScopeFlag.ARMED, ScopeFlag.CHILDREN
+ARMED, CHILDREN, SETTLED = ScopeFlag.ARMED, ScopeFlag.CHILDREN, ScopeFlag.SETTLED
 
 
 class Node:
@@ -73,8 +73,8 @@ def test_an_applied_policy_is_in_force_saved_and_covers(node: Node) -> None:
     assert applied.workloads == 2
     assert node.store.active("rl") == applied.stored
     assert (node.head("rl").revision, node.head("rl").mode) == (1, abi.Mode.ENFORCE)
-    assert node.scope("/rl.slice") == (root, 0, slot, CHILDREN | ARMED)
-    assert node.scope("/rl.slice/job") == (inside, root, slot, ARMED)
+    assert node.scope("/rl.slice") == (root, 0, slot, CHILDREN | ARMED | SETTLED)
+    assert node.scope("/rl.slice/job") == (inside, root, slot, ARMED | SETTLED)
     assert {place for _, place in node.pins.links} == {"/rl.slice"}
     assert set(node.tasks.covered) == {root, inside}
 
@@ -234,7 +234,8 @@ def test_a_bound_cgroup_is_a_workload_of_its_own_with_its_grants(node: Node) -> 
     cgroup = node.pins.make_cgroup("/lictor.slice/run-rl-1")
     assert node.enforcement.bind("/lictor.slice/run-rl-1", 5, 0b110) == cgroup
     scope = node.maps.scopes.get(cgroup)
-    assert (scope.workload, scope.policy, scope.grants, scope.flags) == (cgroup, 5, 0b110, ARMED)
+    assert (scope.workload, scope.policy, scope.grants) == (cgroup, 5, 0b110)
+    assert scope.flags == ARMED | SETTLED
     assert {place for _, place in node.pins.links} == {"/lictor.slice/run-rl-1"}
 
 
@@ -367,3 +368,23 @@ def test_counts_of_old_workloads_go_only_when_room_is_short(
     assert node.enforcement.forget_old_workloads() == 8
     assert sorted(node.maps.workloads.keys()) == [1, 2]
     assert sorted(node.maps.consumed.keys()) == [1, 2]
+
+
+def test_only_a_settled_cgroup_takes_the_untagged_for_new(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tasks are tagged first: whoever was there before the policy has not just entered."""
+    node.pins.make_cgroup("/rl.slice")
+    settled_at_walk: list[bool] = []
+
+    def resolve(_tid: int = 0) -> list[object]:
+        scopes = [scope for _, scope in node.maps.scopes.items()]
+        settled_at_walk.append(any(scope.flags & SETTLED for scope in scopes))
+        return []
+
+    monkeypatch.setattr(node.tasks, "resolve", resolve)
+    node.enforcement.apply(policy("rl", "/rl.slice/**"))
+    assert settled_at_walk == [False]
+    assert all(scope.flags & SETTLED for _, scope in node.maps.scopes.items())
+    node.enforcement.refresh()
+    assert settled_at_walk == [False]

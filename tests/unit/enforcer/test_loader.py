@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from enforcer import loader, paths, pins
+from enforcer import abi, loader, paths, pins
 from enforcer.programs import LoadError
 from enforcer.programtable import AttachMode, Program, programs_for
 from tests.unit.enforcer import fake_pins
@@ -64,7 +64,7 @@ def test_a_set_is_pinned_and_then_owns_the_events(
 ) -> None:
     assert loader.attach(maps, mode) == 1
     control = maps.control.get(0)
-    assert (control.owner, control.host_netns, control.layout) == (1, 4026, 1)
+    assert (control.owner, control.host_netns, control.layout) == (1, 4026, abi.LAYOUT_VERSION)
     pinned = {path.name for path in pins.set_folder(1).iterdir()}
     assert pinned == {program.function for program in programs_for(mode)}
 

@@ -33,7 +33,8 @@ def _folders(node: Node) -> list[str]:
 def test_a_run_gets_a_covered_and_armed_cgroup_of_its_own(node: Node, made: Runs) -> None:
     path, cgroup = made.prepare("rl", [])
     assert path == "/lictor.slice/run-rl-1"
-    assert node.scope(path) == (cgroup, 0, node.store.slot("rl"), abi.ScopeFlag.ARMED)
+    flags = abi.ScopeFlag.ARMED | abi.ScopeFlag.SETTLED
+    assert node.scope(path) == (cgroup, 0, node.store.slot("rl"), flags)
     assert ("egress_cgroup_connect4", path) in node.pins.links
     assert made.prepare("rl", [])[0] == "/lictor.slice/run-rl-2"
 
