@@ -133,13 +133,14 @@ class ApiClient:
         """Every node, with its last report."""
         return await self._get(records.NodeList, "/v1/nodes")
 
-    async def workloads(self) -> records.WorkloadList:
-        """Every workload of every node, and why one is not covered."""
-        return await self._get(records.WorkloadList, "/v1/workloads")
+    async def workloads(self, *, node: str | None = None) -> records.WorkloadList:
+        """Every workload of every live node, and why one is not covered."""
+        return await self._get(records.WorkloadList, "/v1/workloads", node=node)
 
     async def events(
         self,
         *,
+        id: str | None = None,  # noqa: A002
         node: str | None = None,
         workload: str | None = None,
         episode: str | None = None,
@@ -152,7 +153,7 @@ class ApiClient:
     ) -> records.EventList:
         """Events that match all that is given, oldest first; see EventList for the next page."""
         return await self._get(
-            records.EventList, "/v1/events", node=node, workload=workload, episode=episode,
+            records.EventList, "/v1/events", id=id, node=node, workload=workload, episode=episode,
             call=call, policy=policy, kind=kind, decision=decision, after=after, limit=limit,
         )  # fmt: skip
 

@@ -301,6 +301,19 @@ class NewToken(Record):
     secret: str
 
 
+# --- audit ------------------------------------------------------------------
+
+
+class AuditEntry(Record):
+    """One change. actor: a token's name and id, or root; object: the name of what was changed."""
+
+    time: float
+    actor: str
+    action: str
+    object: str
+    detail: str
+
+
 # --- lists and problems -----------------------------------------------------
 
 
@@ -385,3 +398,9 @@ class TokenList(Record):
     """GET /v1/tokens."""
 
     tokens: list[Token]
+
+
+class AuditList(Record):
+    """GET /v1/audit, newest first."""
+
+    entries: list[AuditEntry]

@@ -22,6 +22,7 @@ MAXIMUM_PAGE = 1000
 class EventQuery(Query):
     """Which events. after: the `next` of the page before; every other one narrows the choice."""
 
+    id: str | None = None
     node: str | None = None
     workload: str | None = None
     episode: str | None = None

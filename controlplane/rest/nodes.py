@@ -27,6 +27,12 @@ class DesiredQuery(Query):
     wait: float = Field(default=0, ge=0, le=MAXIMUM_WAIT)
 
 
+class WorkloadQuery(Query):
+    """Whose workloads: one node's, or all."""
+
+    node: str | None = None
+
+
 class Acknowledgements(Record):
     """POST …/acknowledgements: what became of revisions in this boot."""
 
@@ -43,8 +49,9 @@ async def list_nodes(request: ApiRequest) -> Reply:
 
 async def list_workloads(request: ApiRequest) -> Reply:
     """Every workload of the nodes, and why one is not covered."""
+    query: WorkloadQuery = request.query
     async with request.services.database.reading() as connection:
-        found = await nodes.workloads(connection, request.services.clock())
+        found = await nodes.workloads(connection, request.services.clock(), query.node)
     return Reply(WorkloadList(workloads=found))
 
 

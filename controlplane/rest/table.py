@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from controlplane.contract.policy import Policy
 from controlplane.contract.records import (
+    AuditList,
     DesiredPolicies,
     Episode,
     EpisodeBinding,
@@ -31,7 +32,7 @@ from controlplane.contract.records import (
     ToolCallList,
     WorkloadList,
 )
-from controlplane.rest import episodes, events, incidents, nodes, policies, system, tokens
+from controlplane.rest import audit, episodes, events, incidents, nodes, policies, system, tokens
 from controlplane.rest.batches import Batch
 from controlplane.rest.route import JSON, MSGPACK, YAML, Body, Route
 from controlplane.security import EPISODE_READERS, NODES, OPERATORS, TOOLS, VIEWERS
@@ -116,7 +117,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "/v1/workloads", nodes.list_workloads, VIEWERS,
         "List the workloads of live nodes, and why one is not covered.",
-        {OK: WorkloadList},
+        {OK: WorkloadList}, query=nodes.WorkloadQuery,
     ),
     Route(
         "GET", "/v1/events", events.list_events, VIEWERS,
@@ -182,6 +183,11 @@ ROUTES: tuple[Route, ...] = (
         "DELETE", "/v1/tokens/{id}", tokens.revoke_token, OPERATORS,
         "Revoke a token.",
         {NO_CONTENT: None}, refusals=(UNKNOWN,),
+    ),
+    Route(
+        "GET", "/v1/audit", audit.list_audit, OPERATORS,
+        "List who changed what, newest first.",
+        {OK: AuditList}, query=audit.AuditQuery,
     ),
     Route(
         "GET", "/healthz", system.healthz, None,

@@ -3,23 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from controlplane.contract.records import AuditEntry
 from controlplane.storage.tables import audit
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One change. actor: a token's id, or `uid 0`; object: the name of what was changed."""
-
-    time: float
-    actor: str
-    action: str
-    object: str
-    detail: str
 
 
 async def record(
@@ -42,10 +30,12 @@ async def record(
     )
 
 
-async def entries(connection: AsyncConnection, limit: int = 1000) -> list[AuditEntry]:
+async def entries(connection: AsyncConnection, limit: int) -> list[AuditEntry]:
     """The latest entries, newest first."""
     query = select(audit).order_by(audit.c.position.desc()).limit(limit)
     return [
-        AuditEntry(row.time, row.actor, row.action, row.object, row.detail)
+        AuditEntry(
+            time=row.time, actor=row.actor, action=row.action, object=row.object, detail=row.detail
+        )
         for row in await connection.execute(query)
     ]

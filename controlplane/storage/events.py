@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, select, text
 from sqlalchemy.engine import Row
@@ -30,9 +30,11 @@ ID_PATTERN = re.compile(r"(.{0,8})-([0-9]{1,19})-(?:x([0-9a-f]{12})|([0-9]{1,19}
 class EventFilter:
     """What to look for; None is anything.
 
-    workload: cgroup path; call: its id; after: a position, of which only later ones are given.
+    id: an event's; workload: cgroup path; call: its id; after: a position, of which only later
+    ones are given.
     """
 
+    id: str | None = None
     node: str | None = None
     workload: str | None = None
     episode: str | None = None
@@ -42,6 +44,14 @@ class EventFilter:
     decision: str | None = None
     after: int = 0
     limit: int = 100
+
+
+class EventId(NamedTuple):
+    """An event's id in its parts. boot: how it begins; keys: the lowest and the highest."""
+
+    boot: str
+    workload_id: int
+    keys: tuple[int, int]
 
 
 async def insert(
@@ -80,16 +90,38 @@ async def insert(
 
 async def query(connection: AsyncConnection, wanted: EventFilter) -> EventList:
     """Events in the order of their arrival."""
-    sources: list[int] | None = None
-    if wanted.workload is not None:
-        named = select(streams.c.id).where(streams.c.workload == wanted.workload)
-        sources = list((await connection.execute(named)).scalars())
+    sources = await _sources(connection, wanted)
+    newest = (await connection.execute(select(func.max(events.c.position)))).scalar() or 0
     found = await fetch(connection, selection(wanted, sources))
-    return EventList(events=found, next=found[-1].position if found else wanted.after)
+    last = found[-1].position if found else wanted.after
+    # Whoever follows what is rare shall not look through all the rest again and again.
+    return EventList(events=found, next=last if len(found) >= _limit(wanted) else max(last, newest))
+
+
+async def _sources(connection: AsyncConnection, wanted: EventFilter) -> list[int] | None:
+    """The streams that a filter leaves; None: any."""
+    if wanted.id is None and wanted.workload is None:
+        return None
+    named = select(streams.c.id)
+    if wanted.workload is not None:
+        named = named.where(streams.c.workload == wanted.workload)
+    if wanted.id is not None:
+        name = parse_id(wanted.id)
+        if name is None:
+            return []
+        named = named.where(
+            streams.c.workload_id == name.workload_id,
+            func.substr(streams.c.boot, 1, 8, type_=PlainText) == name.boot,
+        )
+    return list((await connection.execute(named)).scalars())
+
+
+def _limit(wanted: EventFilter) -> int:
+    return max(1, min(wanted.limit, MAXIMUM_LIMIT))
 
 
 def selection(wanted: EventFilter, sources: Sequence[int] | None = None) -> Select[Any]:
-    """The statement that finds what a filter says; sources: the streams of its workload."""
+    """The statement that finds what a filter says; sources: the streams that it leaves."""
     statement = stored_events().where(events.c.position > wanted.after)
     if sources is not None:
         # Mostly a workload is one stream, of which an index has the events in order.
@@ -112,32 +144,34 @@ def selection(wanted: EventFilter, sources: Sequence[int] | None = None) -> Sele
     if wanted.decision not in (None, "allowed"):
         # Said in the words of the index of what is rare, or SQLite does not see that it may use it.
         statement = statement.where(text("events.decision <> 'allowed'"))
-    limit = max(1, min(wanted.limit, MAXIMUM_LIMIT))
-    return statement.order_by(events.c.position).limit(limit)
+    if wanted.id is not None and (name := parse_id(wanted.id)) is not None:
+        low, high = name.keys
+        key = events.c.key
+        statement = statement.where(key == low if low == high else key.between(low, high))
+    return statement.order_by(events.c.position).limit(_limit(wanted))
 
 
-async def get(connection: AsyncConnection, event_id: str) -> StoredEvent | None:
-    """The event with this id; the first to arrive, if two boots' ids should begin alike."""
+def parse_id(event_id: str) -> EventId | None:
+    """The parts of an id; None where no event can have it."""
     match = ID_PATTERN.fullmatch(event_id)
     if match is None:
         return None
     boot, workload, digits, sequence = match.groups()
     if max(int(workload), int(sequence or 0)) > LARGEST_INTEGER:
         return None
-    statement = stored_events().where(
-        streams.c.workload_id == int(workload),
-        func.substr(streams.c.boot, 1, 8, type_=PlainText) == boot,
-    )
     if digits is None:
-        statement = statement.where(events.c.key == int(sequence))
-    else:
-        # The id shows the hash's first digits; the key holds some more.
-        shift = 4 * (UNNUMBERED_DIGITS - len(digits))
-        low = int(digits, 16) << shift
-        high = low + (1 << shift) - 1
-        statement = statement.where(events.c.key.between(key_of_hash(high), key_of_hash(low)))
-    found = await fetch(connection, statement.order_by(events.c.position).limit(1))
-    return found[0] if found else None
+        return EventId(boot, int(workload), (int(sequence), int(sequence)))
+    # The id shows the hash's first digits; the key holds some more.
+    shift = 4 * (UNNUMBERED_DIGITS - len(digits))
+    low = int(digits, 16) << shift
+    high = low + (1 << shift) - 1
+    return EventId(boot, int(workload), (key_of_hash(high), key_of_hash(low)))
+
+
+async def get(connection: AsyncConnection, event_id: str) -> StoredEvent | None:
+    """The event with this id; the first to arrive, if two boots' ids should begin alike."""
+    found = await query(connection, EventFilter(id=event_id, limit=1))
+    return found.events[0] if found.events else None
 
 
 def stored_events() -> Select[Any]:

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controlplane.contract.records import IngestResult, ToolCall
@@ -16,15 +14,6 @@ from controlplane.storage import calls as calls_storage
 from controlplane.storage import dialect, episodes, events, incidents
 from controlplane.storage.fields import Fields
 from controlplane.storage.tables import shipments
-
-
-@dataclass(frozen=True, slots=True)
-class Shipped:
-    """Counts over all batches of a node."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    dropped: int = 0
 
 
 async def batch(
@@ -49,12 +38,6 @@ async def batch(
     result = IngestResult(accepted=len(new), duplicates=len(batch_events) - len(new))
     await _count(connection, node, result, dropped, now)
     return result
-
-
-async def shipped(connection: AsyncConnection, node: str) -> Shipped:
-    """What became of all that a node has sent."""
-    row = (await connection.execute(select(shipments).where(shipments.c.node == node))).first()
-    return Shipped() if row is None else Shipped(row.accepted, row.duplicates, row.dropped)
 
 
 def _check_origin(

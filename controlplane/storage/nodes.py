@@ -41,13 +41,15 @@ async def all(connection: AsyncConnection, now: float) -> list[Node]:  # noqa: A
     return [_node(row, now) for row in await connection.execute(query)]
 
 
-async def workloads(connection: AsyncConnection, now: float) -> list[Workload]:
-    """The workloads of live nodes."""
+async def workloads(
+    connection: AsyncConnection, now: float, node: str | None = None
+) -> list[Workload]:
+    """The workloads of live nodes, or of the one `node` if it is live."""
     return [
-        Workload(node=node.name, workload=workload)
-        for node in await all(connection, now)
-        if node.live
-        for workload in node.report.workloads
+        Workload(node=each.name, workload=workload)
+        for each in await all(connection, now)
+        if each.live and node in (None, each.name)
+        for workload in each.report.workloads
     ]
 
 

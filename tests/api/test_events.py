@@ -179,6 +179,8 @@ def test_pages_show_every_event_once(serve: Serve) -> None:
         await api.ship(samples.batch(samples.event(121)))
         [new] = (await api.ask("GET", f"/v1/events?after={after}")).body["events"]
         assert new["event"]["sequence"] == 121
+        rare = (await api.ask("GET", f"/v1/events?kind=exec&after={after}")).body
+        assert (rare["events"], rare["next"]) == ([], new["position"])
 
     serve(work)
 
@@ -189,7 +191,8 @@ def test_pages_show_every_event_once(serve: Serve) -> None:
         ("node=node-1", [1, 2, 3]), ("node=node-2", []), ("workload=/rl.slice/one", [1, 3]),
         ("episode=ep-1", [1]), ("call=call_1", [1]), ("policy=other", [3]), ("kind=exec", [2]),
         ("decision=allowed", [2]), ("decision=denied&kind=connect", [1, 3]), ("after=1", [2, 3]),
-        ("limit=1", [1]),
+        ("limit=1", [1]), ("id=b656d6bf-1613-3", [3]), ("id=b656d6bf-7-2&kind=exec", [2]),
+        ("id=b656d6bf-1613-3&kind=exec", []), ("id=b656d6bf-1613-9", []), ("id=twelve", []),
     ],
 )  # fmt: skip
 def test_a_filter_narrows_the_choice(query: str, found: list[int], serve: Serve) -> None:

@@ -26,6 +26,10 @@ def test_a_node_lives_as_long_as_it_reports(serve: Serve) -> None:
         [found] = (await api.ask("GET", "/v1/workloads")).body["workloads"]
         assert found["node"] == samples.NODE
         assert found["workload"]["reason"] == "no policy"
+        assert (await api.ask("GET", f"/v1/workloads?node={samples.NODE}")).body == {
+            "workloads": [found]
+        }
+        assert (await api.ask("GET", "/v1/workloads?node=other")).body == {"workloads": []}
         api.clock.now += 31
         [node] = (await api.ask("GET", "/v1/nodes")).body["nodes"]
         assert node["live"] is False

@@ -82,5 +82,5 @@ def test_the_parameters_of_events_are_there_with_their_limits() -> None:
     assert found["limit"]["schema"] == {
         "default": 100, "maximum": 1000, "minimum": 1, "type": "integer",
     }  # fmt: skip
-    names = "node workload episode call policy kind decision after limit"
+    names = "id node workload episode call policy kind decision after limit"
     assert set(found) == set(names.split())

@@ -42,6 +42,7 @@ ALLOWED = {
     "GET /v1/tokens": "operator",
     "POST /v1/tokens": "operator",
     "DELETE /v1/tokens/{id}": "operator",
+    "GET /v1/audit": "operator",
     "GET /healthz": "everybody",
     "GET /readyz": "everybody",
     "GET /metrics": "viewer operator",

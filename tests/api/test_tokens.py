@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from controlplane.storage import audit
 from tests.api.conftest import Serve
 from tests.api.served import START, Api
 
@@ -133,11 +132,12 @@ def test_changes_are_kept_with_who_made_them(serve: Serve) -> None:
             "POST", "/v1/tokens", json={"name": "bob", "role": "tool"}, token=made["secret"]
         )
         await api.ask("DELETE", f"/v1/tokens/{other.body['token']['id']}", token=made["secret"])
-        async with api.services.database.reading() as connection:
-            entries = await audit.entries(connection)
-        found = [(entry.actor.split(" (")[0], entry.action) for entry in entries]
+        entries = (await api.ask("GET", "/v1/audit")).body["entries"]
+        found = [(entry["actor"].split(" (")[0], entry["action"]) for entry in entries]
         assert found == [
             ("alice", "token.revoke"), ("alice", "token.create"), ("the operator", "token.create"),
         ]  # fmt: skip
+        [last] = (await api.ask("GET", "/v1/audit?limit=1")).body["entries"]
+        assert last["object"] == other.body["token"]["id"]
 
     serve(work)

@@ -6,19 +6,23 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from controlplane.contract.records import AuditEntry
 from controlplane.storage import audit, policies
-from controlplane.storage.audit import AuditEntry
 from tests.unit.controlplane.storage.conftest import NOW, Storage
+
+
+def entry(time: float, actor: str, action: str, detail: str) -> AuditEntry:
+    return AuditEntry(time=time, actor=actor, action=action, object="base", detail=detail)
 
 
 def test_entries_are_kept_newest_first(storage: Storage) -> None:
     storage.write(audit.record, "uid 0", "policy.put", "base", "revision 1", NOW)
     storage.write(audit.record, "t1", "policy.remove", "base", "a\0\ud800", NOW + 1)
-    assert storage.read(audit.entries) == [
-        AuditEntry(NOW + 1, "t1", "policy.remove", "base", "a\\x00\\ud800"),
-        AuditEntry(NOW, "uid 0", "policy.put", "base", "revision 1"),
+    assert storage.read(audit.entries, 1000) == [
+        entry(NOW + 1, "t1", "policy.remove", "a\\x00\\ud800"),
+        entry(NOW, "uid 0", "policy.put", "revision 1"),
     ]
-    assert len(storage.read(audit.entries, limit=1)) == 1
+    assert len(storage.read(audit.entries, 1)) == 1
 
 
 def test_a_change_that_was_undone_leaves_no_entry(storage: Storage) -> None:
@@ -29,4 +33,4 @@ def test_a_change_that_was_undone_leaves_no_entry(storage: Storage) -> None:
 
     with pytest.raises(KeyError):
         storage.write(fails)
-    assert storage.read(audit.entries) == []
+    assert storage.read(audit.entries, 1000) == []

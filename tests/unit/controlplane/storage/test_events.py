@@ -83,8 +83,18 @@ def test_positions_grow_with_arrival_and_are_never_given_again(storage: Storage)
         await connection.execute(text("DELETE FROM events"))
 
     storage.write(empty)
+    assert storage.read(events.query, EventFilter(after=second.next)).next == second.next
     insert(storage, make_event(10))
     assert storage.read(events.query, EventFilter(after=second.next)).events
+
+
+def test_a_page_that_is_not_full_ends_behind_all_that_there_is(storage: Storage) -> None:
+    insert(storage, make_event(1), make_exec(2), make_event(3))
+    last = storage.read(events.query, EventFilter()).next
+    assert storage.read(events.query, EventFilter(kind="exec")).next == last
+    assert storage.read(events.query, EventFilter(kind="exec", limit=1)).next < last
+    assert storage.read(events.query, EventFilter(kind="none")).next == last
+    assert storage.read(events.query, EventFilter(kind="none", after=last + 9)).next == last + 9
 
 
 @pytest.mark.parametrize(
@@ -102,6 +112,12 @@ def test_positions_grow_with_arrival_and_are_never_given_again(storage: Storage)
         ({"decision": "allowed"}, [1, 2, 6]),
         ({"decision": "denied", "call": "call_2", "episode": "other", "node": NODE}, [3]),
         ({"decision": "denied", "kind": "exec"}, []),
+        ({"id": "b656d6bf-1613-3"}, [3]),
+        ({"id": "b656d6bf-1613-3", "kind": "exec"}, []),
+        ({"id": "b656d6bf-1613-3", "workload": "/rl.slice/a"}, []),
+        ({"id": "b656d6bf-2-4", "workload": "/rl.slice/a"}, [4]),
+        ({"id": "b656d6bf-1613-7"}, []),
+        ({"id": "nonsense"}, []),
         ({"limit": 2}, [1, 2]),
         ({"limit": 0}, [1]),
         ({"episode": "x' OR '1'='1"}, []),
@@ -135,6 +151,7 @@ def test_a_page_has_at_most_a_thousand(storage: Storage) -> None:
         (EventFilter(), None, "INTEGER PRIMARY KEY"),
         (EventFilter(node="n"), None, "INTEGER PRIMARY KEY"),
         (EventFilter(workload="w"), [1], "ix_events_stream"),
+        (EventFilter(id="b656d6bf-1-2"), [1], "(stream=? AND key=?"),
         (EventFilter(episode="e", node="n"), None, "ix_events_episode"),
         (EventFilter(call="c"), None, "ix_events_call"),
         (EventFilter(decision="denied", node="n"), None, "ix_events_decision"),
