@@ -8,52 +8,38 @@ import logging
 import signal
 import ssl
 import sys
+from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from loguru import logger
-from pydantic import ValidationError
 
 from controlplane.app import create_app
 from controlplane.contract import supervision
+from controlplane.contract.daemon import EXIT_FAILED, begin
 from controlplane.listening import parse_listen, server_tls, start_site
 from controlplane.settings import ControlPlaneSettings
 from controlplane.storage.database import DatabaseRefused
 
-EXIT_FAILED = 1
-EXIT_SETTINGS = 2
-EXIT_RUNNING = 4
 # Long polls are sent home at once; what is left is a commit or two.
 SHUTDOWN_SECONDS = 5.0
 
 
 def main() -> int:
     """Read the settings, serve until SIGTERM or SIGINT."""
-    logger.remove()
-    try:
-        settings = ControlPlaneSettings()
-    except ValidationError as error:
-        for line in _setting_faults(error):
-            print(f"lictor: {line}", file=sys.stderr)
-        return EXIT_SETTINGS
-    # diagnose would write values of variables into the log, tokens among them.
-    logger.add(sys.stderr, level=settings.log_level, diagnose=False, backtrace=False)
+    settings = begin("control plane", ControlPlaneSettings, _place)
     logging.basicConfig(handlers=[ToLoguru()], level=logging.WARNING, force=True)
-    try:
-        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        supervision.run_alone(settings.pid_file)
-    except BlockingIOError:
-        logger.error("{}: another control plane runs", settings.pid_file)
-        return EXIT_RUNNING
-    except OSError as error:
-        logger.error("{}", error)
-        return EXIT_FAILED
     try:
         asyncio.run(serve(settings))
     except (DatabaseRefused, OSError, ValueError) as error:
         logger.error("{}", error)
         return EXIT_FAILED
     return 0
+
+
+def _place(settings: ControlPlaneSettings) -> Path:
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return settings.pid_file
 
 
 class ToLoguru(logging.Handler):
@@ -64,18 +50,6 @@ class ToLoguru(logging.Handler):
         level = "DEBUG" if isinstance(error, HttpProcessingError) else record.levelname
         cause = f": {error!r}" if error is not None else ""
         logger.log(level, "{}: {}{}", record.name, record.getMessage(), cause)
-
-
-def _setting_faults(error: ValidationError) -> list[str]:
-    lines = []
-    for fault in error.errors():
-        message = fault["msg"].removeprefix("Value error, ")
-        if not fault["loc"]:
-            lines.append(f"setting {message}")
-            continue
-        name = f"LICTOR_API_{str(fault['loc'][0]).upper()}"
-        lines.append(f"setting {name}: {fault['input']!r}: {message}")
-    return lines
 
 
 async def serve(settings: ControlPlaneSettings) -> None:

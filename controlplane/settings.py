@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from controlplane.contract.daemon import DaemonSettings
 from controlplane.listening import parse_listen
 
 ENVIRONMENT_FILE = "/etc/lictor/controlplane.env"
 
 
-class ControlPlaneSettings(BaseSettings):
+class ControlPlaneSettings(DaemonSettings):
     """The control plane's settings. The defaults let nobody in from another machine."""
 
     model_config = SettingsConfigDict(
@@ -41,9 +42,6 @@ class ControlPlaneSettings(BaseSettings):
 
     retention_bytes: int = Field(default=8 << 30, ge=64 << 20)
     """The oldest events go when the database is larger than this, in bytes."""
-
-    log_level: str = Field(default="INFO", pattern="^(TRACE|DEBUG|INFO|WARNING|ERROR)$")
-    """Least severe level that is logged."""
 
     @property
     def database(self) -> Path:

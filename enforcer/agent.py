@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from pydantic import ValidationError
 
 from controlplane.contract import supervision
+from controlplane.contract.daemon import EXIT_FAILED, begin
 from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, paths
 from enforcer.abi import EventKind
@@ -39,11 +39,8 @@ from enforcer.spool import SpoolWriter
 from enforcer.store import PolicyStore
 from enforcer.tasks import Tasks
 
-EXIT_FAILED = 1
-DRAIN_SECONDS = 5.0
-EXIT_SETTINGS = 2
 EXIT_NOT_LOADED = 3
-EXIT_RUNNING = 4
+DRAIN_SECONDS = 5.0
 
 
 class Agent:
@@ -204,22 +201,7 @@ class Agent:
 
 def main() -> int:
     """Entry point. Exit: 0 stopped, 1 failed, 2 wrong setting, 3 not loaded, 4 another runs."""
-    logger.remove()
-    try:
-        settings = AgentSettings()
-    except ValidationError as error:
-        for fault in error.errors():
-            name = f"LICTOR_{str(fault['loc'][0]).upper()}"
-            print(f"lictor: setting {name}: {fault['input']!r}: {fault['msg']}", file=sys.stderr)
-        return EXIT_SETTINGS
-    logger.add(sys.stderr, level=settings.log_level, diagnose=False, backtrace=False)
-    paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    os.umask(0o077)
-    try:
-        supervision.run_alone(paths.AGENT_PID)
-    except BlockingIOError:
-        logger.error("{}: another agent runs", paths.AGENT_PID)
-        return EXIT_RUNNING
+    settings = begin("agent", AgentSettings, _place)
     # The kernel shall sooner end anything else when memory runs out.
     try:
         Path("/proc/self/oom_score_adj").write_text("-900", encoding="ascii")
@@ -234,6 +216,12 @@ def main() -> int:
         logger.error("{}", error)
         return EXIT_FAILED
     return 0
+
+
+def _place(_settings: AgentSettings) -> Path:
+    paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    os.umask(0o077)
+    return paths.AGENT_PID
 
 
 async def _run(settings: AgentSettings) -> None:

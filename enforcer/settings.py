@@ -11,14 +11,15 @@ import socket
 from pathlib import Path
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from controlplane.contract.daemon import DaemonSettings
 from controlplane.endpoint import parse_endpoint
 
 ENVIRONMENT_FILE = "/etc/lictor/enforcer.env"
 
 
-class AgentSettings(BaseSettings):
+class AgentSettings(DaemonSettings):
     """The agent's settings, with safe defaults."""
 
     model_config = SettingsConfigDict(
@@ -31,14 +32,11 @@ class AgentSettings(BaseSettings):
     spool_bytes: int = Field(default=1 << 30, ge=64 << 20)
     """Events kept on disk, in bytes; the oldest go first."""
 
-    log_level: str = Field(default="INFO", pattern="^(TRACE|DEBUG|INFO|WARNING|ERROR)$")
-    """Least severe level that is logged."""
-
     refresh_seconds: float = Field(default=5.0, ge=0.5, le=300)
     """How often cgroups and device numbers are looked over, besides events that tell at once."""
 
 
-class UplinkSettings(BaseSettings):
+class UplinkSettings(DaemonSettings):
     """The uplink's settings; the agent reads none of them but the node's name."""
 
     model_config = SettingsConfigDict(
@@ -56,9 +54,6 @@ class UplinkSettings(BaseSettings):
 
     ca_file: Path | None = None
     """PEM file of the authorities that an https control plane's certificate may come from."""
-
-    log_level: str = Field(default="INFO", pattern="^(TRACE|DEBUG|INFO|WARNING|ERROR)$")
-    """Least severe level that is logged."""
 
     @field_validator("controlplane")
     @classmethod

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from pydantic import ValidationError
 
 from controlplane.client import ApiClient, ApiError, ApiUnavailable
 from controlplane.contract import supervision
+from controlplane.contract.daemon import EXIT_FAILED, EXIT_SETTINGS, begin
 from controlplane.contract.records import WorkloadReport
 from controlplane.contract.wire import RequestError
 from enforcer import paths
@@ -34,10 +34,6 @@ from enforcer.uplink_report import covered_workloads, node_report, uncovered_con
 from enforcer.uplink_shipping import Shipper
 from enforcer.uplink_spool import SpoolReader
 from enforcer.uplink_state import load_state, save_state
-
-EXIT_FAILED = 1
-EXIT_SETTINGS = 2
-EXIT_RUNNING = 4
 
 POLL_SECONDS = 0.05
 SAVE_SECONDS = 1.0
@@ -221,34 +217,25 @@ async def serve(settings: UplinkSettings, client: ApiClient) -> None:
 
 def main() -> int:
     """Entry point. Exit: 0 stopped, 1 failed, 2 wrong setting, 4 another runs."""
-    logger.remove()
-    try:
-        settings = UplinkSettings()
-    except ValidationError as error:
-        for fault in error.errors():
-            name = f"LICTOR_{str(fault['loc'][0]).upper()}"
-            print(f"lictor: setting {name}: {fault['input']!r}: {fault['msg']}", file=sys.stderr)
-        return EXIT_SETTINGS
+    settings = begin("uplink", UplinkSettings, _place)
     try:
         token = token_from(settings.token_file) if settings.token_file else None
         client = ApiClient(settings.controlplane, token=token, ca_file=settings.ca_file)
     except (OSError, ValueError) as error:
         print(f"lictor: setting LICTOR_CA_FILE: {error}", file=sys.stderr)
         return EXIT_SETTINGS
-    logger.add(sys.stderr, level=settings.log_level, diagnose=False, backtrace=False)
-    os.umask(0o077)
-    paths.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        supervision.run_alone(paths.UPLINK_PID)
-    except BlockingIOError:
-        logger.error("{}: another uplink runs", paths.UPLINK_PID)
-        return EXIT_RUNNING
     try:
         asyncio.run(serve(settings, client))
     except (OSError, ValueError) as error:
         logger.error("uplink: {}", error)
         return EXIT_FAILED
     return 0
+
+
+def _place(_settings: UplinkSettings) -> Path:
+    os.umask(0o077)
+    paths.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return paths.UPLINK_PID
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from controlplane.client import ApiClient, ApiUnavailable
+from controlplane.contract.daemon import EXIT_RUNNING, EXIT_SETTINGS
 from controlplane.contract.wire import RequestError
 from enforcer import cgroups, paths, uplink, uplink_link
 from enforcer.callbook import CallBook
@@ -262,8 +263,8 @@ def test_a_signal_ends_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "code", "text"),
     [
-        ("LICTOR_CONTROLPLANE", "http://10.0.0.1", uplink.EXIT_SETTINGS, "use https"),
-        ("LICTOR_CA_FILE", "/absent.pem", uplink.EXIT_SETTINGS, "/absent.pem"),
+        ("LICTOR_CONTROLPLANE", "http://10.0.0.1", EXIT_SETTINGS, "use https"),
+        ("LICTOR_CA_FILE", "/absent.pem", EXIT_SETTINGS, "/absent.pem"),
     ],
 )
 def test_a_wrong_setting_is_named(
@@ -281,7 +282,7 @@ def test_a_second_one_is_refused(tmp_path: Path) -> None:
     with open(tmp_path / "state/uplink.pid", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, text = _ended(_program(tmp_path))
-    assert code == uplink.EXIT_RUNNING
+    assert code == EXIT_RUNNING
     assert "another uplink runs" in text
 
 
