@@ -73,15 +73,27 @@ def add_api_command(
     return parser
 
 
+def add_node_arguments(parser: argparse.ArgumentParser, text: str) -> None:
+    """One node of the control plane's, or this one without it; text: what is shown then."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--node", metavar="NAME", help="only this node's, from the control plane")
+    group.add_argument("--node-only", action="store_true", help=text)
+
+
 def api_address(arguments: argparse.Namespace) -> str:
     """The control plane's address, given, set, or this machine's own."""
     given: str | None = arguments.api or os.environ.get(ADDRESS)
     return given or f"unix:{paths.CONTROLPLANE_SOCKET}"
 
 
-def has_control_plane(arguments: argparse.Namespace) -> bool:
-    """Whether one is named, or is meant to serve on this machine."""
-    named = arguments.api or os.environ.get(ADDRESS)
+def asks_control_plane(arguments: argparse.Namespace) -> bool:
+    """Whether a control plane is asked, and not this node alone.
+
+    It is where one is named or meant to serve on this machine, or another node may be meant.
+    """
+    if arguments.node_only:
+        return False
+    named = arguments.api or os.environ.get(ADDRESS) or getattr(arguments, "node", None)
     return bool(named) or paths.CONTROLPLANE_SOCKET.exists()
 
 
@@ -105,7 +117,7 @@ def ask(arguments: argparse.Namespace, work: Callable[[ApiClient], Awaitable[Ans
     except ApiUnavailable as error:
         advice = "no control plane answers there: lictor up starts one, --api names another"
         if "node_only" in arguments:
-            advice += ", --node-only asks this node's agent instead"
+            advice += ", --node-only asks this node alone"
         raise CommandFailed(f"{error}\n  {advice}", EXIT_UNAVAILABLE) from None
     except ApiError as error:
         text = _refusal(error)

@@ -1,29 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding one event of this node by its id, and the policy that decided it."""
+"""Finding one event by its id, on this node or in the control plane."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from controlplane.contract.event import event_id
 from controlplane.contract.policy_devices import NVIDIA_MAJOR
 from controlplane.contract.wire import RequestError
 from enforcer import gpu, paths
+from enforcer.cli.api import ask, asks_control_plane
 from enforcer.cli.output import printable
 from enforcer.client import EnforcerClient
 from enforcer.names import boot_identity
 from enforcer.spool import read_events
 
 if TYPE_CHECKING:
-    from controlplane.contract.policy import Policy
+    from controlplane.client import ApiClient
+    from controlplane.contract.records import StoredEvent
 
 DRAIN_SECONDS = 30.0
 _ID = re.compile(r"(?P<boot>.+)-(?P<workload>[0-9]+)-(?P<sequence>[0-9]+|x[0-9a-f]{12})")
 
 FindGpus = Callable[[], list[gpu.Gpu] | None]
+
+
+@dataclass(frozen=True)
+class FoundEvent:
+    """An event. here: this node recorded it; else the control plane has it of some node."""
+
+    event: dict[str, Any]
+    here: bool
 
 
 def let_agent_drain() -> None:
@@ -62,32 +75,42 @@ def id_matcher(wanted: str) -> Callable[[Mapping[str, Any]], bool]:
     return matches
 
 
-def find_event(wanted: str) -> dict[str, Any]:
-    """The event of this id in the node's spool. ValueError where it is not there."""
+def find_event(arguments: argparse.Namespace, wanted: str) -> FoundEvent:
+    """The event of this id: this node's, else any node's of the control plane, if one is asked.
+
+    ValueError where it is in neither.
+    """
     matches = id_matcher(wanted)
-    need_spool()
-    let_agent_drain()
-    for event in read_events(paths.SPOOL):
-        if matches(event):
-            return event
+    fleet = asks_control_plane(arguments)
+    if not fleet:
+        need_spool()
+    if not fleet or (paths.SPOOL.is_dir() and os.access(paths.SPOOL, os.R_OK | os.X_OK)):
+        let_agent_drain()
+        for event in read_events(paths.SPOOL):
+            if matches(event):
+                return FoundEvent(event, here=True)
+    if fleet and (shipped := _of_control_plane(arguments, wanted)) is not None:
+        return FoundEvent(shipped, here=False)
+    known = "known to the control plane, nor " if fleet else ""
     raise ValueError(
-        f"event {wanted}: is not among the events of this node; the oldest go for room, see"
+        f"event {wanted}: is not {known}among the events of this node; the oldest go for room, see"
         " spool_dropped in `lictor workloads --json`"
     )
 
 
-def shown_policy(client: EnforcerClient, name: str, revision: int | None = None) -> dict[str, Any]:
-    """A policy as `policy.show` gives it: the one in force, or a revision of it."""
-    wanted = {} if revision is None else {"revision": revision}
-    shown: dict[str, Any] = client.request("policy.show", name=name, **wanted)["policy"]
-    return shown
+def _of_control_plane(arguments: argparse.Namespace, wanted: str) -> dict[str, Any] | None:
+    async def work(client: ApiClient) -> list[StoredEvent]:
+        return (await client.events(id=wanted, limit=1)).events
 
-
-def parsed(shown: Mapping[str, Any]) -> Policy:
-    """The policy of what `shown_policy` gave."""
-    from controlplane.contract.policy import parse_policy_object
-
-    return parse_policy_object(shown["document"], f"revision {shown['revision']}")
+    found = ask(arguments, work)
+    if not found:
+        return None
+    event = found[0].event
+    grants = event["tag"].get("grants")
+    # The control plane takes what a node says of them without looking into it.
+    if not isinstance(grants, list) or not all(isinstance(each, str) for each in grants):
+        raise ValueError(f"event {wanted}: tag.grants: {grants!r:.80} is not a list of names")
+    return event
 
 
 def gpu_names(

@@ -11,27 +11,36 @@ from typing import Any
 from controlplane.contract.policy import Policy
 from controlplane.contract.wire import RequestError
 from controlplane.explain import Explanation, explain
-from enforcer import paths
-from enforcer.cli.eventlookup import find_event, gpu_names, parsed, shown_policy
+from enforcer.cli.api import add_api_arguments
+from enforcer.cli.eventlookup import FoundEvent, find_event, gpu_names
+from enforcer.cli.exits import CommandFailed
 from enforcer.cli.output import local_time, print_json, printable
-from enforcer.client import EnforcerClient
+from enforcer.cli.policy_revision import Revision, of_agent, of_control_plane
 
+DESCRIPTION = """\
+Says why an attempt was allowed, denied or audited, and what would allow it. The event is looked
+for on this node, then in the control plane, if one is named or serves on this machine: there is
+every node's. The policy's text is from where the event was found.
+"""
 LABEL_WIDTH = 10
 
 
 def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of `explain`."""
+    parser.description = DESCRIPTION
     parser.add_argument("event", metavar="EVENT", help="the last column of `lictor events`")
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--node-only", action="store_true", help="look on this node only")
+    add_api_arguments(parser)
     parser.set_defaults(run=explain_event)
 
 
 def explain_event(arguments: argparse.Namespace) -> int:
     """One event, its rule, the nearest other one, and the change that would allow it."""
-    event = find_event(arguments.event)
-    policy, current, revision = _policies(event)
-    gpus = gpu_names(event)
-    found = explain(event, policy, current=current, gpus=gpus)
+    where = find_event(arguments, arguments.event)
+    event = where.event
+    policy, current, revision = _policies(arguments, where)
+    found = explain(event, policy, current=current, gpus=gpu_names(event))
     if arguments.json:
         print_json(
             {"id": arguments.event, **found.document(), "in_force": revision, "event": event}
@@ -45,37 +54,46 @@ def explain_event(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _policies(event: dict[str, Any]) -> tuple[Policy | None, Policy | None, int | None]:
+def _policies(
+    arguments: argparse.Namespace, found: FoundEvent
+) -> tuple[Policy | None, Policy | None, int | None]:
     """(the revision that decided, the one in force if that is another, its number)."""
-    name, revision = event["policy"], event["revision"]
-    decided = active = None
-    number = None
+    number = found.event["revision"]
+    active = decided = None
     try:
-        with EnforcerClient(paths.ADMIN_SOCKET) as client:
-            try:
-                active = shown_policy(client, name)
-                number = int(active["revision"])
-            except RequestError as error:
-                _warn(error)
-            if revision == number and active is not None:
-                return parsed(active), None, number
-            # A workload's begin and end come before any revision decides.
-            if revision:
-                try:
-                    decided = shown_policy(client, name, revision)
-                except RequestError as error:
-                    _warn(error)
+        active = _revision(arguments, found, None)
+        if active is not None and number == active.number:
+            return active.policy, None, number
+        # A workload's begin and end come before any revision decides.
+        if number:
+            decided = _revision(arguments, found, number)
     except OSError as error:
         _warn(error)
     return (
-        parsed(decided) if decided is not None else None,
-        parsed(active) if active is not None else None,
-        number,
+        decided.policy if decided is not None else None,
+        active.policy if active is not None else None,
+        active.number if active is not None else None,
     )
 
 
+def _revision(
+    arguments: argparse.Namespace, found: FoundEvent, number: int | None
+) -> Revision | None:
+    """From the place that the event is from; None where it cannot be had or read."""
+    name = found.event["policy"]
+    try:
+        if found.here:
+            return of_agent(name, number)
+        return of_control_plane(arguments, name, number)
+    except (RequestError, CommandFailed, ValueError) as error:
+        _warn(error)
+    return None
+
+
 def _warn(error: Exception) -> None:
-    print(f"lictor: explained without the policy's text: {error}", file=sys.stderr)
+    # The first line is the cause; what follows is advice for who asks for the policy itself.
+    cause = str(error).partition("\n")[0]
+    print(f"lictor: explained without the policy's text: {cause}", file=sys.stderr)
 
 
 def _lines(
@@ -84,11 +102,14 @@ def _lines(
     subject, call = event["subject"], event["tag"]["call"]
     yield "event", f"{name}, {local_time(event['time'])}"
     yield "attempt", found.attempt
-    by = f"{subject['comm']}[{subject['pid']}], uid {subject['uid']}, in {event['workload']}"
+    process = f"{subject.get('comm')}[{subject['pid']}], uid {subject.get('uid')}"
+    by = f"{process}, in {event['workload']} of {event['node']}"
     yield "by", by
     if call is not None:
-        where = f"step {call['step']} of {call['episode']}" if call["episode"] else "no episode"
-        yield "call", f"{call['id']} ({call['tool'] or 'no tool named'}), {where}, {call['state']}"
+        episode = call.get("episode")
+        where = f"step {call.get('step')} of {episode}" if episode else "no episode"
+        tool = call.get("tool") or "no tool named"
+        yield "call", f"{call.get('id')} ({tool}), {where}, {call.get('state')}"
     if event["tag"]["grants"]:
         yield "grants", ", ".join(event["tag"]["grants"])
     yield "decision", found.decision

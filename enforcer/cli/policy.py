@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from enforcer.cli import policy_fleet, policy_node
-from enforcer.cli.api import add_api_command, has_control_plane
+from enforcer.cli.api import add_api_command, asks_control_plane
 from enforcer.cli.exits import EXIT_FAILED
 from enforcer.cli.parsers import Parser, add_command
 from enforcer.cli.policy_allow import add_allow
@@ -46,6 +46,7 @@ def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
         "list",
         "the policies in force",
         (policy_node.list_policies, policy_fleet.list_policies),
+        " What this node alone has is listed too, if its agent answers.",
     )
     show_parser = _add(
         actions, "show", "one policy, as YAML", (policy_node.show, policy_fleet.show)
@@ -98,9 +99,7 @@ def _add(
 
 def _place(arguments: argparse.Namespace, places: tuple[Action, Action]) -> Action:
     by_agent, by_control_plane = places
-    if arguments.node_only or not has_control_plane(arguments):
-        return by_agent
-    return by_control_plane
+    return by_control_plane if asks_control_plane(arguments) else by_agent
 
 
 def validate(arguments: argparse.Namespace) -> int:

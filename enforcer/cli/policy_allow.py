@@ -5,26 +5,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from enforcer import paths
-from enforcer.cli.api import add_api_command, ask, has_control_plane
+from enforcer.cli import rollout
+from enforcer.cli.api import add_api_command, asks_control_plane
 from enforcer.cli.exits import EXIT_FAILED
 from enforcer.cli.output import print_json, printable
 from enforcer.cli.parsers import Parser
-from enforcer.cli.policy_fleet import WAIT, _rollout_lines
+from enforcer.cli.policy_revision import Revision, of_agent, of_control_plane
 from enforcer.client import EnforcerClient
 
 if TYPE_CHECKING:
-    from controlplane.contract.records import PolicyAccepted
     from controlplane.explain import Change
 
 DESCRIPTION = """\
-Prints the policy in force on this node, changed so that it allows exactly what the event
-attempted: one address, protocol and port; one file; one device. What is added is said on
-standard error. Refused where no rule can allow it, and where a person has to decide, as
-against a denial by name: `lictor explain EVENT` says which.
+Prints the policy in force, changed so that it allows exactly what the event attempted: one
+address, protocol and port; one file; one device. What is added is said on standard error. The
+event is looked for on this node, whose policy is changed then; else in the control plane, if one
+is named or serves on this machine: there is every node's, and the policy's newest revision.
+Refused where no rule can allow it, and where a person has to decide, as against a denial by
+name: `lictor explain EVENT` says which.
 """
 
 
@@ -43,7 +44,7 @@ def add_allow(actions: argparse._SubParsersAction[Parser]) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--node-only", action="store_true",
-        help="with --apply: through this node's agent, for this node alone",
+        help="look on this node only; with --apply: through its agent, for this node alone",
     )  # fmt: skip
     parser.set_defaults(run=allow_event)
 
@@ -53,27 +54,33 @@ def allow_event(arguments: argparse.Namespace) -> int:
     import yaml
 
     from controlplane.explain import allow, proposed
-    from enforcer.cli.eventlookup import find_event, gpu_names, parsed, shown_policy
+    from enforcer.cli.eventlookup import find_event, gpu_names
 
-    event = find_event(arguments.event)
+    found = find_event(arguments, arguments.event)
+    event = found.event
     gpus = gpu_names(event)
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
+    following = None
+    if found.here:
         # Asked for first: who changes the policy meanwhile takes the number that is named below.
-        newest = client.request("status")["revisions"]
-        shown = shown_policy(client, event["policy"])
-    policy = parsed(shown)
-    change = proposed(policy, event, gpus=gpus)
-    document = allow(policy, event, gpus=gpus)
+        following = _newest(event["policy"]) + 1
+        current = of_agent(event["policy"])
+    else:
+        current = of_control_plane(arguments, event["policy"])
+    change = proposed(current.policy, event, gpus=gpus)
+    document = allow(current.policy, event, gpus=gpus)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     if not arguments.json:
-        _tell(shown, change)
+        _tell(current, change)
     applied, status = None, 0
     if arguments.apply and change is not None:
-        applied, status = _apply(arguments, shown, text, newest[shown["name"]] + 1)
+        if asks_control_plane(arguments):
+            applied, status = _apply_everywhere(arguments, current, text)
+        else:
+            applied = _apply_here(arguments, text, following)
     if arguments.json:
         print_json(
             {
-                "before": {"name": shown["name"], "revision": shown["revision"]},
+                "before": {"name": current.policy.name, "revision": current.number},
                 "change": change and change.document(),
                 "document": document,
                 "applied": applied,
@@ -84,8 +91,14 @@ def allow_event(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _tell(shown: Mapping[str, Any], change: Change | None) -> None:
-    about = f"# policy {shown['name']}, revision {shown['revision']}"
+def _newest(name: str) -> int:
+    """The highest number that the policy ever had on this node."""
+    with EnforcerClient(paths.ADMIN_SOCKET) as client:
+        return int(client.request("status")["revisions"].get(name, 0))
+
+
+def _tell(current: Revision, change: Change | None) -> None:
+    about = f"# policy {current.policy.name}, revision {current.number}"
     if change is None:
         print(f"{about}: allows it already; unchanged", file=sys.stderr)
         return
@@ -94,27 +107,22 @@ def _tell(shown: Mapping[str, Any], change: Change | None) -> None:
         print(f"#   {printable(line)}", file=sys.stderr)
 
 
-def _apply(
-    arguments: argparse.Namespace, shown: Mapping[str, Any], text: str, number: int
+def _apply_everywhere(
+    arguments: argparse.Namespace, current: Revision, text: str
 ) -> tuple[dict[str, Any], int]:
     """(what became of it, exit status). A policy that has changed meanwhile is refused."""
-    name, revision = str(shown["name"]), int(shown["revision"])
-    if has_control_plane(arguments) and not arguments.node_only:
-        accepted = _put(arguments, name, text, revision)
-        if not arguments.json:
-            print("\n".join(_rollout_lines(accepted, "in force")))
-        late = accepted.nodes.pending or accepted.nodes.failed
-        return accepted.model_dump(mode="json"), EXIT_FAILED if late else 0
+    accepted = rollout.put(arguments, current.policy.name, text, current.number)
+    if not arguments.json:
+        print("\n".join(rollout.rollout_lines(accepted, "in force")))
+    return accepted.model_dump(mode="json"), EXIT_FAILED if rollout.is_late(accepted) else 0
+
+
+def _apply_here(arguments: argparse.Namespace, text: str, following: int | None) -> dict[str, Any]:
+    """What became of it, as the revision of that number and no other."""
     source = f"policy allow --from {arguments.event}"
     with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        reply = client.request("policy.apply", source=source, text=text, revision=number)
+        reply = client.request("policy.apply", source=source, text=text, revision=following)
     row: dict[str, Any] = reply["policy"]
     if not arguments.json:
         print(f"policy {row['name']}: revision {row['revision']} in force ({row['mode']})")
-    return row, 0
-
-
-def _put(arguments: argparse.Namespace, name: str, text: str, revision: int) -> PolicyAccepted:
-    return ask(
-        arguments, lambda client: client.put_policy(name, text, wait=WAIT, expected=revision)
-    )
+    return row

@@ -6,19 +6,14 @@ from __future__ import annotations
 import argparse
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from enforcer import paths
-from enforcer.cli.api import add_api_command, ask, has_control_plane
+from enforcer.cli.api import add_api_command, asks_control_plane
 from enforcer.cli.exits import CommandFailed
 from enforcer.cli.output import print_json, printable
 from enforcer.cli.parsers import Parser
 from enforcer.cli.policy_files import read_source
-from enforcer.client import EnforcerClient
-
-if TYPE_CHECKING:
-    from controlplane.client import ApiClient
-    from controlplane.contract.records import PolicyRevision
+from enforcer.cli.policy_revision import of_agent, of_control_plane
 
 DESCRIPTION = """\
 Compares two policies in canonical form, where order of fields and comments mean nothing. Each
@@ -90,27 +85,8 @@ def _side(arguments: argparse.Namespace, given: str) -> _Side:
     if at and not (number.isascii() and number.isdigit() and 0 < int(number) < 1 << 31):
         raise CommandFailed(f"policy {printable(given)}: after '@' comes the number of a revision")
     revision = int(number) if at else None
-    if has_control_plane(arguments) and not arguments.node_only:
-        return _of_control_plane(arguments, name, revision)
-    from enforcer.cli.eventlookup import shown_policy
-
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        shown = shown_policy(client, name, revision)
-    found = int(shown["revision"])
-    return _Side(name, found, f"{name}@{found}", shown["document"])
-
-
-def _of_control_plane(arguments: argparse.Namespace, name: str, revision: int | None) -> _Side:
-    from controlplane.contract.policy import parse_policy
-
-    async def work(client: ApiClient) -> PolicyRevision:
-        if revision is None:
-            return (await client.policy(name)).policy
-        return await client.policy_revision(name, revision)
-
-    found = ask(arguments, work)
-    label = f"{name}@{found.revision}"
-    if found.removed:
-        raise CommandFailed(f"policy {label}: is a removal, and has no text")
-    document = parse_policy(found.text, label).to_document()
-    return _Side(name, found.revision, label, document)
+    if asks_control_plane(arguments):
+        found = of_control_plane(arguments, name, revision)
+    else:
+        found = of_agent(name, revision)
+    return _Side(name, found.number, f"{name}@{found.number}", found.policy.to_document())

@@ -7,13 +7,14 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from enforcer.cli import policy_node, rollout
 from enforcer.cli.api import ask
 from enforcer.cli.exits import EXIT_FAILED, CommandFailed
-from enforcer.cli.output import local_time, print_model, print_table, printable
+from enforcer.cli.output import local_time, print_json, print_model, print_table, printable
 from enforcer.cli.policy_files import read_source
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
         PolicyStatus,
         Rollout,
     )
-
-WAIT = 30
-"""Seconds that live nodes are given to have a revision in force before we say who has not."""
-
-NAMES_SHOWN = 10
 
 
 def apply(arguments: argparse.Namespace) -> int:
@@ -43,12 +39,14 @@ def _put(arguments: argparse.Namespace, file: str) -> PolicyAccepted:
     source, text = read_source(file)
     # Here already, for its name, and for faults that name the file.
     name = parse_policy(text, source).name
-    return ask(arguments, lambda client: client.put_policy(name, text, wait=WAIT))
+    return rollout.put(arguments, name, text)
 
 
 def remove(arguments: argparse.Namespace) -> int:
     """Out of force on every node, as a revision."""
-    accepted = ask(arguments, lambda client: client.delete_policy(arguments.name, wait=WAIT))
+    accepted = ask(
+        arguments, lambda client: client.delete_policy(arguments.name, wait=rollout.WAIT)
+    )
     return _tell_all(arguments, [accepted], "removed")
 
 
@@ -65,7 +63,9 @@ def rollback(arguments: argparse.Namespace) -> int:
         head = (await client.policy(arguments.name)).policy
         # What somebody else applies in this moment is not to be undone unseen.
         expected = None if head.removed else head.revision
-        return await client.put_policy(wanted.name, wanted.text, wait=WAIT, expected=expected)
+        return await client.put_policy(
+            wanted.name, wanted.text, wait=rollout.WAIT, expected=expected
+        )
 
     accepted = ask(arguments, work)
     return _tell_all(arguments, [accepted], f"(the text of revision {arguments.revision}) in force")
@@ -75,45 +75,27 @@ def _tell_all(arguments: argparse.Namespace, all_of: Iterable[PolicyAccepted], d
     """0 if every live node did every one of them."""
     status = 0
     for accepted in all_of:
-        if accepted.nodes.pending or accepted.nodes.failed:
+        if rollout.is_late(accepted):
             status = EXIT_FAILED
         if arguments.json:
             print(json.dumps(accepted.model_dump(mode="json")), flush=True)
         else:
-            print("\n".join(_rollout_lines(accepted, done)), flush=True)
+            print("\n".join(rollout.rollout_lines(accepted, done)), flush=True)
     return status
 
 
-def _rollout_lines(accepted: PolicyAccepted, done: str) -> Iterator[str]:
-    nodes = accepted.nodes
-    subject = f"policy {accepted.name}: revision {accepted.revision}"
-    if nodes.acked:
-        yield f"{subject} {done} on {_names(nodes.acked)}"
-    elif not nodes.pending and not nodes.failed:
-        yield f"{subject} kept; no node is live: each takes it over when it reports"
-    else:
-        yield f"{subject} kept"
-    if nodes.pending:
-        yield f"  PENDING on {_names(nodes.pending)}: no answer within {WAIT} s"
-    for failure in nodes.failed:
-        yield f"  FAILED on {printable(failure.node)}: {printable(failure.message)}"
-
-
-def _names(names: list[str]) -> str:
-    shown = ", ".join(printable(name) for name in names[:NAMES_SHOWN])
-    further = len(names) - NAMES_SHOWN
-    return f"{shown} and {further} more" if further > 0 else shown
-
-
 def list_policies(arguments: argparse.Namespace) -> int:
-    """The newest revision of each, and how many nodes have it."""
+    """The newest revision of each, and how many nodes have it; then what only this node has."""
     found = ask(arguments, lambda client: client.policies())
+    named = {status.policy.name for status in found.policies}
+    own = policy_node.own_policies()
+    alone = None if own is None else [row for row in own if row["name"] not in named]
     if arguments.json:
-        print_model(found)
+        print_json({**found.model_dump(mode="json"), "node_only": alone})
         return 0
     header = ("NAME", "REVISION", "MODE", "APPLIED", "BY", "NODES", "SELECTS")
-    print_table(header, [_row(status) for status in found.policies])
-    if not found.policies:
+    print_table(header, [*map(_row, found.policies), *map(_own_row, alone or ())])
+    if not found.policies and not alone:
         print("lictor: the control plane has none; this node's own: --node-only", file=sys.stderr)
     return 0
 
@@ -130,6 +112,11 @@ def _row(status: PolicyStatus) -> tuple[object, ...]:
         _counts(status.nodes),
         selects,
     )
+
+
+def _own_row(row: Mapping[str, Any]) -> tuple[object, ...]:
+    name, revision, mode, applied, selects = policy_node.row_cells(row)
+    return name, revision, mode, applied, None, "this node only", selects
 
 
 def _read(revision: PolicyRevision) -> tuple[str, str]:

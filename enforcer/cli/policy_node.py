@@ -6,7 +6,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
+from controlplane.contract.wire import RequestError
 from enforcer import paths
 from enforcer.cli.output import local_time, print_json, print_table, printable
 from enforcer.cli.policy_files import read_source
@@ -34,25 +37,32 @@ def apply(arguments: argparse.Namespace) -> int:
 
 def list_policies(arguments: argparse.Namespace) -> int:
     """Name, revision, mode, selectors."""
-    with EnforcerClient(paths.ADMIN_SOCKET) as client:
-        policies = client.request("policy.list")["policies"]
+    policies = _listed()
     if arguments.json:
         print_json({"policies": policies})
         return 0
-    print_table(
-        ("NAME", "REVISION", "MODE", "APPLIED", "SELECTS"),
-        [
-            (
-                row["name"],
-                row["revision"],
-                row["mode"],
-                local_time(row["applied"]),
-                " ".join(row["select"]) or "(lictor run only)",
-            )
-            for row in policies
-        ],
-    )
+    print_table(("NAME", "REVISION", "MODE", "APPLIED", "SELECTS"), map(row_cells, policies))
     return 0
+
+
+def row_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    """Name, revision, mode, time, selectors."""
+    selects = " ".join(row["select"]) or "(lictor run only)"
+    return row["name"], row["revision"], row["mode"], local_time(row["applied"]), selects
+
+
+def own_policies() -> list[dict[str, Any]] | None:
+    """What this node's agent has in force; None where none answers, or not to us."""
+    try:
+        return _listed()
+    except (OSError, RequestError):
+        return None
+
+
+def _listed() -> list[dict[str, Any]]:
+    with EnforcerClient(paths.ADMIN_SOCKET) as client:
+        policies: list[dict[str, Any]] = client.request("policy.list")["policies"]
+    return policies
 
 
 def show(arguments: argparse.Namespace) -> int:

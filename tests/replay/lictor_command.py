@@ -58,8 +58,9 @@ class LictorCommand:
             return False
 
     def events(self) -> list[dict[str, Any]]:
-        """Every event so far."""
-        return [json.loads(line) for line in self._run("events", "--json").splitlines()]
+        """Every event of this node so far."""
+        lines = self._run("events", "--json", "--node-only").splitlines()
+        return [json.loads(line) for line in lines]
 
     def episode(self, identifier: str) -> dict[str, Any]:
         """The episode's record in the control plane."""

@@ -53,7 +53,8 @@ def told(lictor: Lictor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def _events() -> list[Event]:
-    lines = run_lictor("events", "--json", "--policy", "executor").stdout.splitlines()
+    words = ("events", "--json", "--node-only", "--policy", "executor")
+    lines = run_lictor(*words).stdout.splitlines()
     return [json.loads(line) for line in lines]
 
 

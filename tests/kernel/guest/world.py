@@ -153,8 +153,13 @@ class Lictor:
             self.remove(policy)
 
     def events(self, **filters: str) -> list[Event]:
-        """What `lictor events --json` prints, as it happened; filters are its options."""
-        words = ["events", "--json", *(f"--{name}={value}" for name, value in filters.items())]
+        """What this node's `lictor events --json` prints, as it happened; filters: its options."""
+        words = [
+            "events",
+            "--json",
+            "--node-only",
+            *(f"--{name}={value}" for name, value in filters.items()),
+        ]
         arguments = _parser().parse_args(words)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):

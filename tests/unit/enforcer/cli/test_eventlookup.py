@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 from controlplane.contract.event import event_id
 from enforcer import gpu
 from enforcer.cli import eventlookup
-from enforcer.cli.eventlookup import find_event, gpu_names, id_matcher
+from enforcer.cli.eventlookup import FoundEvent, find_event, gpu_names, id_matcher
 from enforcer.names import boot_identity
 from enforcer.spool import SpoolWriter
+from tests.api import samples
 from tests.unit.controlplane.events import connect, execution, opening
+from tests.unit.enforcer.cli.served_controlplane import ServedControlPlane
 
+HERE = argparse.Namespace(api=None, token_file=None, ca_file=None, node_only=False)
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
 
 
@@ -35,15 +39,15 @@ def test_the_one_event_of_that_id_is_found(node: Path) -> None:
         connect("10.0.0.1", 5, sequence=None),
         wanted,
     )
-    assert find_event("b656d6bf-1613-22") == wanted
+    assert find_event(HERE, "b656d6bf-1613-22") == FoundEvent(wanted, here=True)
 
 
 def test_an_event_without_a_sequence_has_an_id_of_its_own(node: Path) -> None:
     one, other = (connect("10.0.0.1", port, sequence=None) for port in (1, 2))
     spool(node, one, other)
     assert event_id(one).startswith("b656d6bf-1613-x")
-    assert find_event(event_id(one)) == one
-    assert find_event(event_id(other)) == other
+    assert find_event(HERE, event_id(one)).event == one
+    assert find_event(HERE, event_id(other)).event == other
 
 
 @pytest.mark.parametrize(
@@ -59,12 +63,31 @@ def test_what_is_no_id_is_said_so(text: str) -> None:
 def test_an_event_that_is_gone_is_named(node: Path) -> None:
     spool(node, connect("10.0.0.1", 1))
     with pytest.raises(ValueError, match="event b656d6bf-1613-9: is not among the events of this"):
-        find_event("b656d6bf-1613-9")
+        find_event(HERE, "b656d6bf-1613-9")
 
 
 def test_without_a_spool_it_says_what_to_do() -> None:
     with pytest.raises(OSError, match="no events yet; start the agent: lictor up"):
-        find_event("b656d6bf-1613-9")
+        find_event(HERE, "b656d6bf-1613-9")
+
+
+def test_what_this_node_has_not_the_control_plane_may_have(
+    node: Path, controlplane: ServedControlPlane
+) -> None:
+    sent = samples.event(1)
+    controlplane.ship(sent, samples.event(2, tag={"grants": 7, "call": None}))
+    assert find_event(HERE, "b656d6bf-1613-1") == FoundEvent(sent, here=False)
+    own = connect("10.0.0.1", 1, boot=samples.BOOT)
+    spool(node, own)
+    assert find_event(HERE, "b656d6bf-1613-21") == FoundEvent(own, here=True)
+    assert find_event(HERE, "b656d6bf-1613-1").here is False
+    with pytest.raises(ValueError, match="is not known to the control plane, nor among the"):
+        find_event(HERE, "b656d6bf-1613-9")
+    with pytest.raises(ValueError, match=r"b656d6bf-1613-2: tag\.grants: 7 is not a list of names"):
+        find_event(HERE, "b656d6bf-1613-2")
+    alone = argparse.Namespace(**{**vars(HERE), "node_only": True})
+    with pytest.raises(ValueError, match="is not among the events of this node"):
+        find_event(alone, "b656d6bf-1613-1")
 
 
 @pytest.fixture

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
+from controlplane.contract.event import event_id
 from enforcer.abi import Decision, EventKind, Reason
+from enforcer.cli import events
 from enforcer.cli.main import main
 from enforcer.decode import Decoder
 from enforcer.spool import SpoolWriter
+from tests.api import samples
 from tests.unit.enforcer.cli.conftest import StartAgent
+from tests.unit.enforcer.cli.served_controlplane import ServedControlPlane
 from tests.unit.enforcer.records import KnownNames, net, record
 
 CALLS: dict[int, dict[str, Any]] = {
@@ -99,11 +103,11 @@ def test_the_table_names_what_happened(capsys: pytest.CaptureFixture[str]) -> No
     shown = [" ".join(line.split()[1:]) for line in lines(capsys)]
     assert shown[0] == (
         "DENIED connect tcp 10.0.0.1:443 python3[100] call=call-1 policy-3#8:not_allowed"
-        " /rl.slice/a boot-1-1-12"
+        " node-1 /rl.slice/a boot-1-1-12"
     )
     assert shown[1] == (
         "allowed connect tcp [2001:db8::1]:80 python3[100] call=- policy-3#8:rules[3][8][3]"
-        " /rl.slice/a boot-1-1-12"
+        " node-1 /rl.slice/a boot-1-1-12"
     )
     assert shown[2].startswith("DENIED exec /usr/bin/ssh python3[100] call=ended:call-2 ")
     assert shown[5].startswith("allowed workload - python3[100] call=- ")
@@ -180,3 +184,98 @@ def test_a_follower_shows_what_comes_and_ends_with_an_interrupt(node: Path) -> N
         assert process.wait(10) == 130
         assert "Traceback" not in process.stderr.read()
         writer.close()
+
+
+# --- through the control plane ---------------------------------------------------
+
+
+@pytest.fixture
+def shipped(controlplane: ServedControlPlane) -> list[dict[str, Any]]:
+    """Three events of node-1, of which this node's spool has none."""
+    odd = {
+        "workload": "/rl.slice/two",
+        "workload_id": 7,
+        "kind": "exec",
+        "decision": "allowed",
+        "object": {"path": "/bin/sh\x1b[2J"},
+        "tag": {**samples.event()["tag"], "call": None},
+    }
+    sent = [samples.event(1), samples.event(2, **odd), samples.event(3, policy="other")]
+    controlplane.ship(*sent)
+    return sent  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        ([], [0, 1, 2]), (["--node", "node-1"], [0, 1, 2]), (["--node", "node-2"], []),
+        (["--workload", "/rl.slice/two"], [1]), (["--episode", "ep-1"], [0, 2]),
+        (["--call", "call_1", "--policy", "other"], [2]), (["--kind", "exec"], [1]),
+        (["--decision", "denied"], [0, 2]), (["--id", "b656d6bf-7-2"], [1]),
+        (["--id", "b656d6bf-7-2", "--kind", "connect"], []), (["--id", "b656d6bf-7-9"], []),
+    ],
+)  # fmt: skip
+def test_of_all_nodes_what_matches_is_shown_alike(
+    words: list[str], places: list[int], shipped: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(events, "PAGE", 2)
+    wanted = [shipped[place] for place in places]
+    assert [json.loads(line) for line in lines(capsys, "--json", *words)] == wanted
+    shown = lines(capsys, *words)
+    assert [line.split()[-1] for line in shown] == [event_id(event) for event in wanted]
+    assert all(line.isprintable() for line in shown)
+
+
+def test_this_nodes_own_are_asked_for(
+    shipped: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(lines(capsys)) == len(shipped)
+    assert len(lines(capsys, "--node-only")) == len(RECORDS)
+
+
+def test_what_a_node_left_out_is_no_traceback(
+    controlplane: ServedControlPlane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = ("connect", "exec", "device", "socket", "of later")
+    tag = {"call": {"number": 1}}
+    controlplane.ship(
+        *(
+            samples.event(number, kind=kind, object={}, subject={"pid": 1}, tag=tag)
+            for number, kind in enumerate(kinds, 1)
+        )
+    )
+    assert len(lines(capsys)) == len(kinds)
+
+
+def test_a_follower_polls_on_and_ends_with_an_interrupt(
+    node: Path, controlplane: ServedControlPlane, shipped: list[dict[str, Any]]
+) -> None:
+    command = [sys.executable, "-m", "enforcer.cli.main", "events", "--follow", "--kind", "fork",
+               "--api", f"unix:{controlplane.socket}"]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for number in (11, 12):
+            controlplane.ship(samples.event(number, kind="fork", object={}))
+            assert process.stdout.readline().split()[-1] == f"b656d6bf-1613-{number}"
+        process.send_signal(2)
+        assert process.wait(10) == 130
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_reader_of_all_nodes_that_has_seen_enough_is_no_error(
+    controlplane: ServedControlPlane,
+) -> None:
+    controlplane.ship(*map(samples.event, range(1, 2000)))
+    command = [sys.executable, "-m", "enforcer.cli.main", "events", "--json",
+               "--api", f"unix:{controlplane.socket}"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(10) == 0

@@ -12,9 +12,11 @@ import pytest
 from controlplane.contract.wire import RequestError
 from enforcer.cli.main import main
 from enforcer.spool import SpoolWriter
+from tests.api import samples
 from tests.unit.controlplane.contract.documents import whole
 from tests.unit.controlplane.events import connect, event, execution
 from tests.unit.enforcer.cli.conftest import StartAgent
+from tests.unit.enforcer.cli.served_controlplane import ServedControlPlane
 from tests.unit.enforcer.fake_agent import FakeAgent
 
 ID = "b656d6bf-1613-21"
@@ -62,7 +64,7 @@ def test_a_person_reads_why_and_what_to_do(
     assert lines[0].startswith(f"event     {ID}, ")
     assert lines[1:] == [
         "attempt   connect to 10.20.0.15:22",
-        "by        python3[339], uid 0, in /rl.slice/a",
+        "by        python3[339], uid 0, in /rl.slice/a of node",
         "call      call_1 (shell), step 3 of e-1, active",
         "decision  denied: it did not happen; the program got an error",
         "policy    rl-sandbox, revision 1",
@@ -180,3 +182,27 @@ def test_an_event_that_is_not_there_is_named(
     spool(node, connect("10.30.0.1", 22))
     assert main(["explain", *words]) == status
     assert text in capsys.readouterr().err
+
+
+def test_an_event_of_another_node_is_explained_by_the_control_plane(
+    controlplane: ServedControlPlane, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    controlplane.ship(samples.event(21, revision=1), samples.event(22, revision=7))
+    file = tmp_path / "rl.yaml"
+    for text in (samples.policy(), samples.policy().replace("10.0.0.0/8, ports: [443]",
+                                                            "198.51.100.0/24")):  # fmt: skip
+        file.write_text(text)
+        main(["policy", "apply", str(file)])
+    capsys.readouterr()
+    found = explained(capsys)
+    assert found["event"]["node"] == samples.NODE
+    assert (found["in_force"], found["now"]) == (2, "allowed, by egress.allow[0]")
+    assert found["nearest"]["field"] == "egress.allow[0]"
+    assert main(["explain", "b656d6bf-1613-22"]) == 0
+    output = capsys.readouterr()
+    assert "in /rl.slice/one of node-1" in output.out
+    assert output.err == (
+        "lictor: explained without the policy's text: policy rl: revision 7: is not known\n"
+    )
+    assert main(["explain", ID, "--node-only"]) == 1
+    assert "no events yet" in capsys.readouterr().err

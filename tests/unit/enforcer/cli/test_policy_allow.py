@@ -160,3 +160,28 @@ def test_with_a_control_plane_it_is_applied_for_all_nodes_and_never_over_a_newer
     assert lines[:2] == ["--- rl@1", "+++ rl@2"]
     assert "-  egress: none" in lines
     assert "+    - to: 10.30.0.1/32" in lines
+
+
+def test_an_event_of_another_node_changes_the_control_planes_newest_revision(
+    controlplane: ServedControlPlane, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a machine that is no node: no agent, no spool."""
+    controlplane.ship(samples.event(21), samples.event(22, policy="gone"))
+    path = tmp_path / "rl.yaml"
+    path.write_text(samples.policy())
+    main(["policy", "apply", str(path)])
+    controlplane.start_node("gpu-1")
+    capsys.readouterr()
+    assert main(ARGUMENTS) == 0
+    output = capsys.readouterr()
+    rule = {"to": "198.51.100.7/32", "protocol": "tcp", "ports": [22]}
+    assert yaml.safe_load(output.out)["spec"]["egress"]["allow"][-1] == rule
+    assert output.err.startswith("# policy rl, revision 1: added to spec.egress.allow:\n")
+    assert main([*ARGUMENTS, "--apply"]) == 0
+    assert capsys.readouterr().out == "policy rl: revision 2 in force on gpu-1\n"
+    assert main([*ARGUMENTS, "--apply"]) == 0
+    assert "revision 2: allows it already; unchanged" in capsys.readouterr().err
+    assert main(["policy", "allow", "--from", "b656d6bf-1613-22"]) == 1
+    assert "policy gone: is not known" in capsys.readouterr().err
+    assert main([*ARGUMENTS, "--node-only"]) == 1
+    assert "no events yet" in capsys.readouterr().err

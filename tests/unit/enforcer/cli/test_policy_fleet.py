@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from controlplane.contract.records import (
     PolicyList,
     PolicyStatus,
 )
+from controlplane.contract.wire import RequestError
 from enforcer import paths
-from enforcer.cli import policy_fleet
+from enforcer.cli import rollout
 from enforcer.cli.exits import EXIT_FAILED, EXIT_UNAVAILABLE
 from enforcer.cli.main import main
 from tests.api import samples
@@ -58,7 +60,7 @@ def test_applied_means_in_force_on_every_live_node(
 def test_a_node_that_refused_or_is_silent_is_named(
     controlplane: ServedControlPlane, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(policy_fleet, "WAIT", 1)
+    monkeypatch.setattr(rollout, "WAIT", 1)
     controlplane.start_node("gpu-1", "failed")
     controlplane.start_node("gpu-2", None)
     assert apply(file) == EXIT_FAILED
@@ -92,8 +94,10 @@ def test_a_faulty_file_is_not_sent(
     for field in ("spec.mode", "spec.egres"):
         assert f"policy other: {field}: " in output.err
     main(["policy", "list", "--json"])
-    found = PolicyList.model_validate(json.loads(capsys.readouterr().out))
-    assert [status.policy.revision for status in found.policies] == [1]
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("node_only") is None
+    listed = PolicyList.model_validate(found).policies
+    assert [status.policy.revision for status in listed] == [1]
 
 
 def test_a_shown_policy_is_what_was_sent(
@@ -184,13 +188,43 @@ def test_a_control_plane_that_is_away_is_not_passed_by(
     agent = start_agent("admin")
     monkeypatch.setenv("LICTOR_API_ADDRESS", f"unix:{paths.RUN}/away.sock")
     assert apply(file) == EXIT_UNAVAILABLE
-    assert "--node-only asks this node's agent" in capsys.readouterr().err
+    assert "--node-only asks this node alone" in capsys.readouterr().err
     assert agent.requests == []
 
 
-def test_many_nodes_are_not_all_named() -> None:
-    names = [f"gpu-{number}" for number in range(12)]
-    assert policy_fleet._names(names).endswith(", gpu-9 and 2 more")
+def test_what_only_this_node_has_is_listed_as_such(
+    controlplane: ServedControlPlane, start_agent: StartAgent, file: Path, capsys: Capture
+) -> None:
+    rows = [
+        {"name": name, "revision": 2, "mode": "enforce", "applied": 0.0, "select": ["/x/**"]}
+        for name in ("rl", "mine")
+    ]
+    start_agent("admin", policy_list=lambda _: {"policies": rows})
+    main(["policy", "list"])
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    apply(file)
+    capsys.readouterr()
+    assert main(["policy", "list"]) == 0
+    output = capsys.readouterr()
+    _, everywhere, alone = output.out.splitlines()
+    assert everywhere.startswith("rl    1 ")
+    assert alone.split()[:3] == ["mine", "2", "enforce"]
+    assert alone.endswith("  this node only  /x/**")
+    assert output.err == ""
+    main(["policy", "list", "--json"])
+    assert json.loads(capsys.readouterr().out)["node_only"] == rows[1:]
+
+
+def test_an_agent_that_refuses_to_say_what_it_has_hinders_nothing(
+    controlplane: ServedControlPlane, start_agent: StartAgent, file: Path, capsys: Capture
+) -> None:
+    def refuse(_: dict[str, Any]) -> dict[str, Any]:
+        raise RequestError("failed", "policies/rl/1.json: damaged")
+
+    start_agent("admin", policy_list=refuse)
+    apply(file)
+    assert main(["policy", "list"]) == 0
+    assert "this node only" not in capsys.readouterr().out
 
 
 def test_a_rollback_does_not_undo_what_came_meanwhile(
