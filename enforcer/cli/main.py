@@ -39,7 +39,10 @@ COMMANDS = {
     "policy": ("policy", "validate, apply, list, show, remove and roll back policies"),
     "run": ("run", "run a command in a fresh cgroup under a policy"),
     "call": ("call", "bind a tool call to processes"),
-    "workloads": ("workloads", "list covered workloads with their policy and counts"),
+    "workloads": (
+        "workloads",
+        "list workloads with their policy and counts, and what is not covered",
+    ),
     "events": ("events", "show what was allowed, denied and audited"),
     "explain": ("explain", "say why an event was denied, and what would allow it"),
     "incidents": ("incidents", "list, show and judge what was denied or audited, by tool call"),

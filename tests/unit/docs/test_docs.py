@@ -14,6 +14,7 @@ import pytest
 
 from controlplane.contract.policy import parse_policy
 from controlplane.settings import ControlPlaneSettings
+from enforcer import cgroups
 from enforcer.cli import api, exits
 from enforcer.cli.main import COMMANDS, build_parser, main
 from enforcer.client import EnforcerClient
@@ -157,13 +158,17 @@ def test_the_counts_of_workloads_are_explained(
 ) -> None:
     text = section(page("docs/cli.md"), "workloads")
     status: dict[str, object] = defaultdict(lambda: 0)
-    status["workloads"] = [defaultdict(lambda: 0)]
+    status |= {"node": "n", "workloads": [defaultdict(lambda: 0, path="/a", policy="rl")]}
+    monkeypatch.setattr(cgroups, "ROOT", Path("/absent"))
     monkeypatch.setattr(EnforcerClient, "__init__", lambda *_: None)
     monkeypatch.setattr(EnforcerClient, "request", lambda *_: status)
     monkeypatch.setattr(EnforcerClient, "close", lambda _: None)
-    assert main(["workloads"]) == 0
+    assert main(["workloads", "--node-only"]) == 0
     header = capsys.readouterr().out.splitlines()[0]
-    assert main(["workloads", "--json"]) == 0
-    fields = json.loads(capsys.readouterr().out)
+    assert main(["workloads", "--node-only", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    [workload], [node] = found["workloads"], found["nodes"]
     assert re.findall(r"^\| `([A-Z]+)` \|", text, re.MULTILINE) == header.split()
-    assert re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE) == list(fields)
+    assert re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE) == [*found, *node]
+    named = [*workload, *workload["workload"]]
+    assert [name for name in named if f"`{name}`" not in text] == []
