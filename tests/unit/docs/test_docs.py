@@ -158,7 +158,8 @@ def test_the_counts_of_workloads_are_explained(
 ) -> None:
     text = section(page("docs/cli.md"), "workloads")
     status: dict[str, object] = defaultdict(lambda: 0)
-    status |= {"node": "n", "workloads": [defaultdict(lambda: 0, path="/a", policy="rl")]}
+    row: dict[str, object] = defaultdict(lambda: 0, {"path": "/a", "policy": "rl"})
+    status |= {"node": "n", "workloads": [row]}
     monkeypatch.setattr(cgroups, "ROOT", Path("/absent"))
     monkeypatch.setattr(EnforcerClient, "__init__", lambda *_: None)
     monkeypatch.setattr(EnforcerClient, "request", lambda *_: status)
