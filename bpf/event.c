@@ -73,11 +73,9 @@ static ALWAYS_INLINE void emit(struct event *event, u64 size, bool alone)
 	}
 }
 
-static ALWAYS_INLINE void fill_head(struct event *event, u32 kind, struct subject *s,
-				    struct verdict *verdict)
+static ALWAYS_INLINE void fill_verdict(struct event *event, u32 kind, struct subject *s,
+				       struct verdict *verdict)
 {
-	u64 ids = bpf_get_current_pid_tgid();
-
 	event->version = EVENT_VERSION;
 	event->kind = kind;
 	event->decision = verdict->decision;
@@ -93,6 +91,14 @@ static ALWAYS_INLINE void fill_head(struct event *event, u32 kind, struct subjec
 	event->revision = s->ruleset ? s->ruleset->revision : 0;
 	event->grants = s->grants;
 	event->flags = s->flags;
+}
+
+static ALWAYS_INLINE void fill_head(struct event *event, u32 kind, struct subject *s,
+				    struct verdict *verdict)
+{
+	u64 ids = bpf_get_current_pid_tgid();
+
+	fill_verdict(event, kind, s, verdict);
 	event->pid = ids >> 32;
 	event->tid = (u32)ids;
 	event->uid = (u32)bpf_get_current_uid_gid();

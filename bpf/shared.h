@@ -42,6 +42,9 @@
 #define ANY_MINOR 0xffffffffu
 #define NO_RULE 0xffff
 #define GRANT_BASE 1u
+#define FLOW_KEYS 9
+#define INGRESS_RULES 0x80000000u	/* in destination_key.ruleset: rules for who may connect */
+#define MAX_PEERS 65536
 
 enum event_kind {
 	KIND_CONNECT = 1,	/* connect, explicit or implied by a send */
@@ -53,7 +56,8 @@ enum event_kind {
 	KIND_FORK = 7,		/* only when denied */
 	KIND_WORKLOAD = 8,	/* a covered workload's cgroup was made */
 	KIND_WORKLOAD_END = 9,	/* it was removed */
-	KIND_COUNT = 10,
+	KIND_INBOUND = 10,	/* a connection or the first datagram from outside */
+	KIND_COUNT = 11,
 };
 
 enum decision {
@@ -76,7 +80,8 @@ enum reason {
 	REASON_UNREADABLE = 9,	/* address or path could not be read */
 	REASON_FAMILY = 10,	/* address family, type or protocol without rules */
 	REASON_UNARMED = 11,	/* the workload's socket programs are not attached yet */
-	REASON_COUNT = 12,
+	REASON_OPTIONS = 14,	/* the packet says itself which way it goes: IP options, routing header */
+	REASON_COUNT = 15,
 };
 
 enum section {
@@ -96,7 +101,6 @@ enum mode {
 enum tag_flag {
 	TAG_AFTER = 1,		/* the call has ended; the task outlives it */
 	TAG_ESCAPED = 2,	/* seen outside its workload's cgroup */
-	TAG_CONNECTING = 4,	/* sockets: connect(2) was judged and reported already */
 	TAG_ENTERING = 8,	/* came from outside and has started no program of the workload yet */
 };
 enum scope_flag {
@@ -116,6 +120,7 @@ struct control {
 	u32 owner;		/* the program set that writes events, see PROGRAM_SET */
 	u64 host_netns;		/* cookie of the host's network namespace */
 	u64 overflow;		/* covered cgroups that found no room in scopes */
+	u64 flow_keys[FLOW_KEYS];	/* secret, random: see flow_of */
 	u32 spare[10];
 };
 
@@ -135,10 +140,33 @@ struct socket_tag {
 	u64 workload;
 	u64 call;
 	u64 cgroup;
+	u64 network_namespace;	/* cookie */
+	u64 listener;		/* cookie of the socket that listened; its own clones carry it */
+	u64 allowed;		/* flow_of what packets may go to without being judged again */
+	u64 refused;		/* flow_of what was last refused: a retransmission is no attempt */
+	u64 start;		/* this and the next: the task that made or last connected it */
+	u32 pid;
+	u32 tid;
+	u32 uid;
+	u32 parent;
+	char comm[16];
 	u32 policy;
 	u32 grants;
 	u32 flags;		/* enum tag_flag */
 	u32 spare[5];
+};
+
+/* peers: who has reached a socket from outside and may be answered. Full: the oldest goes. */
+struct peer_key {
+	u64 socket;		/* cookie, of the listening socket for TCP */
+	u8 address[16];
+	u16 port;
+	u16 protocol;
+	u32 spare;
+};
+struct peer {
+	u32 refused;
+	u32 spare;
 };
 
 /* scopes: cgroup id -> this. Full: the new cgroup is counted and its tasks denied. */
@@ -271,7 +299,7 @@ struct event {
 			u8 family;
 			u8 type;
 			u16 protocol;
-			u16 spare;
+			u16 local_port;	/* inbound: the workload's */
 		} net;
 		struct {
 			u32 block;

@@ -13,7 +13,7 @@ from typing import Any
 from controlplane.contract.event import event_id
 from controlplane.contract.policy import Policy, parse_policy_object
 from controlplane.correlate.acts import lead
-from controlplane.explain_attempt import Attempt, Connection, Device, attempt_of, section_of
+from controlplane.explain_attempt import Attempt, Connection, Device, Visit, attempt_of, section_of
 from controlplane.explain_change import Change, applied, change_for, flow_text
 from controlplane.explain_nearest import Nearest, nearest
 from controlplane.explain_reasons import BEYOND_POLICY, DECISIONS, FORK, REASONS
@@ -185,17 +185,16 @@ def _now(judgement: Judgement) -> str:
 
 def _notes(event: Mapping[str, Any], attempt: Attempt, change: Change | None) -> list[str]:
     notes = []
-    if isinstance(attempt, Connection) and event["decision"] != "allowed":
-        if event["kind"] == "connect" and attempt.protocol == "udp":
-            notes.append(
-                "such a connect sends nothing: glibc's getaddrinfo makes them to sort addresses,"
-                " and takes a denial well"
-            )
-        if attempt.is_loopback and change is not None:
-            notes.append(
-                "with the host's network this address is a service of the host; `to: loopback`"
-                " allows it only in a network namespace of the workload's own"
-            )
+    if (
+        isinstance(attempt, Connection)
+        and not isinstance(attempt, Visit)
+        and attempt.is_loopback
+        and change is not None
+    ):
+        notes.append(
+            "with the host's network this address is a service of the host; `to: loopback`"
+            " allows it only in a network namespace of the workload's own"
+        )
     if isinstance(attempt, Device) and attempt.is_gpu and change is not None:
         notes.append("a GPU comes with the control and UVM nodes that any GPU needs")
     grants = event["tag"]["grants"]

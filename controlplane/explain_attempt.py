@@ -11,7 +11,7 @@ from typing import Any, Literal
 from controlplane.contract.event import SCHEMA_VERSION, exact_bytes
 from controlplane.contract.policy_devices import GPU_MAJORS, DeviceKind
 
-SectionName = Literal["egress", "exec", "devices"]
+SectionName = Literal["egress", "ingress", "exec", "devices"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Connection:
     def is_loopback(self) -> bool:
         """As bpf/egress.c has it: Linux sends the unspecified address to loopback, too."""
         return self.address.is_loopback or self.address.is_unspecified
+
+
+class Visit(Connection):
+    """The same from outside: `address` is the visitor's, `port` the workload's own."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ Attempt = Connection | Unaddressed | Program | Device | Happening
 def section_of(attempt: Attempt) -> SectionName | None:
     """The section of a policy that judges such attempts."""
     match attempt:
+        case Visit():
+            return "ingress"
         case Connection() | Unaddressed():
             return "egress"
         case Program():
@@ -90,7 +96,9 @@ def attempt_of(event: Mapping[str, Any]) -> Attempt:
 def _attempt(kind: str, what: Mapping[str, Any]) -> Attempt:
     match kind:
         case "connect" | "send":
-            return _connection(what)
+            return Connection(*_other_end(what), int(what["port"]))
+        case "inbound":
+            return Visit(*_other_end(what), int(what["local_port"]))
         case "socket":
             return Unaddressed()
         case "exec":
@@ -101,10 +109,10 @@ def _attempt(kind: str, what: Mapping[str, Any]) -> Attempt:
     return Happening()
 
 
-def _connection(what: Mapping[str, Any]) -> Connection:
+def _other_end(what: Mapping[str, Any]) -> tuple[IPv4Address | IPv6Address, str]:
     address = ip_address(what["address"])
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     # Multipath TCP counts as TCP: bpf/egress.c.
     protocol = "tcp" if what["protocol"] == "mptcp" else str(what["protocol"])
-    return Connection(address, protocol, int(what["port"]))
+    return address, protocol

@@ -18,6 +18,7 @@ from controlplane.explain_attempt import (
     Connection,
     Device,
     Program,
+    Visit,
     section_of,
 )
 from controlplane.explain_reasons import ANY_ONLY, NOTHING_JUDGED
@@ -121,7 +122,8 @@ def _entry(attempt: Attempt, gpus: GpuNames | None) -> Change:
 
 
 def _destination(attempt: Connection) -> Change:
-    value: dict[str, Any] = {"to": f"{attempt.address}/{attempt.address.max_prefixlen}"}
+    section, end = ("ingress", "from") if isinstance(attempt, Visit) else ("egress", "to")
+    value: dict[str, Any] = {end: f"{attempt.address}/{attempt.address.max_prefixlen}"}
     refusal = None
     if attempt.protocol in ("tcp", "udp"):
         value["protocol"] = attempt.protocol
@@ -131,7 +133,7 @@ def _destination(attempt: Connection) -> Change:
         value["ports"] = [attempt.port]
     else:
         refusal = "rules cannot name port 0: one without `ports` allows every port"
-    return Change("add", "spec.egress.allow", value, refusal)
+    return Change("add", f"spec.{section}.allow", value, refusal)
 
 
 def _path(path: bytes) -> str:

@@ -7,8 +7,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from controlplane.contract.policy import DevicesSection, EgressSection, ExecSection, Policy
-from controlplane.contract.policy_sections import EgressRule, ExecRule, Section
+from controlplane.contract.policy import (
+    DevicesSection,
+    EgressSection,
+    ExecSection,
+    IngressSection,
+    Policy,
+)
+from controlplane.contract.policy_sections import EgressRule, ExecRule, IngressRule, Section
 from controlplane.contract.policy_values import EVERY_PORT, IPNetwork
 from controlplane.correlate.acts import visible
 from controlplane.explain_attempt import Attempt, Connection, Device, Program, section_of
@@ -55,7 +61,7 @@ Ranked = tuple[tuple[int, ...], Nearest]
 
 def _candidates(section: Section, attempt: Attempt) -> Iterator[Ranked]:
     """The section's allow rules with how near each comes; a higher rank is nearer."""
-    if isinstance(section, EgressSection) and isinstance(attempt, Connection):
+    if isinstance(section, (EgressSection, IngressSection)) and isinstance(attempt, Connection):
         for rule in section.allow:
             yield _connection_rank(rule, attempt), _connection_miss(rule, attempt)
     elif isinstance(section, ExecSection) and isinstance(attempt, Program):
@@ -64,7 +70,7 @@ def _candidates(section: Section, attempt: Attempt) -> Iterator[Ranked]:
         yield from _devices(section, attempt)
 
 
-def _connection_rank(rule: EgressRule, attempt: Connection) -> tuple[int, ...]:
+def _connection_rank(rule: EgressRule | IngressRule, attempt: Connection) -> tuple[int, ...]:
     shared = -1 if rule.network is None else _shared_bits(rule.network, attempt.address)
     return (
         int(holds_address(rule, attempt)),
@@ -82,7 +88,7 @@ def _shared_bits(network: IPNetwork, address: IPv4Address | IPv6Address) -> int:
     return min(network.prefixlen, network.max_prefixlen - differing.bit_length())
 
 
-def _connection_miss(rule: EgressRule, attempt: Connection) -> Nearest:
+def _connection_miss(rule: EgressRule | IngressRule, attempt: Connection) -> Nearest:
     if rule.network is None:
         why = (
             "holds only in a network namespace of the workload's own; this one has the host's"
@@ -114,7 +120,7 @@ def _address_miss(network: IPNetwork, attempt: Connection) -> str:
     return f"{attempt.address} is not in {network}"
 
 
-def _ports(rule: EgressRule) -> str:
+def _ports(rule: EgressRule | IngressRule) -> str:
     if rule.ports == EVERY_PORT:
         return "any"
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in rule.ports)

@@ -21,6 +21,7 @@ REASONS = {
     "no_storage": "the kernel had no memory for what Lictor keeps of a process or a path",
     "unreadable": "the address or path could not be read, or is too long or too short",
     "family": "a socket of a family, type or protocol that egress rules cannot judge",
+    "options": "the packet brings its own route: IP options or an IPv6 extension header",
     "unarmed": "the workload's socket programs were not attached yet",
 }
 
@@ -41,6 +42,10 @@ BEYOND_POLICY = {
     "unreadable": (
         "what cannot be read cannot be judged: an address must be a whole one of IPv4 or IPv6, a"
         " path at most 4,607 bytes long"
+    ),
+    "options": (
+        "where a packet with a route of its own goes, no rule can say: only `egress: any` lets it"
+        " out; leave such socket options unset"
     ),
     "unarmed": (
         "the agent attaches the socket programs soon after a cgroup is made, and until then every"

@@ -12,9 +12,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.contract.policy import DevicesSection, EgressSection, ExecSection, Policy
+from controlplane.contract.policy import (
+    DevicesSection,
+    EgressSection,
+    ExecSection,
+    IngressSection,
+    Policy,
+)
 from controlplane.contract.policy_devices import NVIDIA_MAJOR, DeviceRule
-from controlplane.contract.policy_sections import EgressRule, ExecRule, Section
+from controlplane.contract.policy_sections import EgressRule, ExecRule, IngressRule, Section
 from controlplane.explain_attempt import Attempt, Connection, Device, Program, section_of
 
 GpuNames = Mapping[tuple[int, int], tuple[int | str, ...]]
@@ -89,7 +95,7 @@ def judge_section(section: Section, attempt: Attempt, gpus: GpuNames | None) -> 
     """What one section says for itself."""
     if section.kind == "any":
         return Judgement(True, section.field_path)
-    if isinstance(section, EgressSection) and isinstance(attempt, Connection):
+    if isinstance(section, (EgressSection, IngressSection)) and isinstance(attempt, Connection):
         return _judge_connection(section, attempt)
     if isinstance(section, ExecSection) and isinstance(attempt, Program):
         return _judge_program(section, attempt)
@@ -98,29 +104,29 @@ def judge_section(section: Section, attempt: Attempt, gpus: GpuNames | None) -> 
     return Judgement(False)
 
 
-def _judge_connection(section: EgressSection, attempt: Connection) -> Judgement:
+def _judge_connection(section: EgressSection | IngressSection, attempt: Connection) -> Judgement:
     condition = None
     for rule in section.allow:
         if not (holds_address(rule, attempt) and holds_protocol(rule, attempt)):
             continue
-        if rule.loopback:
+        if rule.network is None:
             condition = condition or rule.field_path
         elif holds_port(rule, attempt):
             return Judgement(True, rule.field_path)
     return Judgement(False, condition=condition)
 
 
-def holds_address(rule: EgressRule, attempt: Connection) -> bool:
+def holds_address(rule: EgressRule | IngressRule, attempt: Connection) -> bool:
     if rule.network is None:
         return attempt.is_loopback
     return attempt.address.version == rule.network.version and attempt.address in rule.network
 
 
-def holds_protocol(rule: EgressRule, attempt: Connection) -> bool:
+def holds_protocol(rule: EgressRule | IngressRule, attempt: Connection) -> bool:
     return rule.protocol in ("any", attempt.protocol)
 
 
-def holds_port(rule: EgressRule, attempt: Connection) -> bool:
+def holds_port(rule: EgressRule | IngressRule, attempt: Connection) -> bool:
     return any(low <= attempt.port <= high for low, high in rule.ports)
 
 

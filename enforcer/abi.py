@@ -32,6 +32,9 @@ DENIAL_QUOTA = 256 << 10
 ANY_MINOR = 0xFFFFFFFF
 NO_RULE = 0xFFFF
 GRANT_BASE = 1
+FLOW_KEYS = 9
+INGRESS_RULES = 0x80000000
+MAX_PEERS = 65536
 
 
 class EventKind(enum.IntEnum):
@@ -46,9 +49,10 @@ class EventKind(enum.IntEnum):
     FORK = 7
     WORKLOAD = 8
     WORKLOAD_END = 9
+    INBOUND = 10
 
 
-KIND_COUNT = 10
+KIND_COUNT = 11
 
 
 class Decision(enum.IntEnum):
@@ -77,9 +81,10 @@ class Reason(enum.IntEnum):
     UNREADABLE = 9
     FAMILY = 10
     UNARMED = 11
+    OPTIONS = 14
 
 
-REASON_COUNT = 12
+REASON_COUNT = 15
 
 
 class Section(enum.IntEnum):
@@ -108,7 +113,6 @@ class TagFlag(enum.IntFlag):
 
     AFTER = 1
     ESCAPED = 2
-    CONNECTING = 4
     ENTERING = 8
 
 
@@ -144,6 +148,7 @@ class Control(Structure):
         ("owner", c_uint32),
         ("host_netns", c_uint64),
         ("overflow", c_uint64),
+        ("flow_keys", c_uint64 * FLOW_KEYS),
         ("spare", c_uint32 * 10),
     ]
 
@@ -165,11 +170,35 @@ class SocketTag(Structure):
         ("workload", c_uint64),
         ("call", c_uint64),
         ("cgroup", c_uint64),
+        ("network_namespace", c_uint64),
+        ("listener", c_uint64),
+        ("allowed", c_uint64),
+        ("refused", c_uint64),
+        ("start", c_uint64),
+        ("pid", c_uint32),
+        ("tid", c_uint32),
+        ("uid", c_uint32),
+        ("parent", c_uint32),
+        ("comm", c_char * 16),
         ("policy", c_uint32),
         ("grants", c_uint32),
         ("flags", c_uint32),
         ("spare", c_uint32 * 5),
     ]
+
+
+class PeerKey(Structure):
+    _fields_ = [
+        ("socket", c_uint64),
+        ("address", c_uint8 * 16),
+        ("port", c_uint16),
+        ("protocol", c_uint16),
+        ("spare", c_uint32),
+    ]
+
+
+class Peer(Structure):
+    _fields_ = [("refused", c_uint32), ("spare", c_uint32)]
 
 
 class Scope(Structure):
@@ -303,7 +332,7 @@ class EventNet(Structure):
         ("family", c_uint8),
         ("type", c_uint8),
         ("protocol", c_uint16),
-        ("spare", c_uint16),
+        ("local_port", c_uint16),
     ]
 
 

@@ -32,7 +32,13 @@ STRUCTS: dict[str, tuple[str, ...]] = {
         "void *bpf_storage",
     ),
     "net": ("u64 net_cookie",),
-    "sock": ("u16 skc_family", "struct net *skc_net", "u16 sk_type", "u16 sk_protocol"),
+    "sock": (
+        "u16 skc_family",
+        "struct net *skc_net",
+        "u16 sk_type",
+        "u16 sk_protocol",
+        "struct cgroup *cgroup",
+    ),
     "socket": ("struct sock *sk",),
     "super_block": ("dev_t s_dev",),
     "inode": ("umode_t i_mode", "struct super_block *i_sb", "unsigned long i_ino", "dev_t i_rdev"),
@@ -78,8 +84,8 @@ class KernelTypes:
             if name == field:
                 return base + offset, self._lib.btf__resolve_size(self._btf, member_type)
             kind = (self._words(member_type)[1] >> 24) & 0x1F
-            # anonymous members, and the one named part that sock keeps its first fields in
-            if kind in (KIND_STRUCT, KIND_UNION) and (not name or name == "__sk_common"):
+            # anonymous members, and the named parts that sock keeps some fields in
+            if kind in (KIND_STRUCT, KIND_UNION) and name in ("", "__sk_common", "sk_cgrp_data"):
                 inner.append((member_type, base + offset))
         for member_type, offset in inner:
             if depth and (found := self._find(member_type, field, offset, depth - 1)):

@@ -17,10 +17,13 @@ from controlplane.contract.policy import (
     DevicesSection,
     EgressSection,
     ExecSection,
+    IngressSection,
     Policy,
     Selector,
 )
 from controlplane.contract.policy_devices import DeviceRule
+from controlplane.contract.policy_sections import NetworkRule
+from controlplane.contract.policy_values import IPNetwork
 from enforcer import abi
 from enforcer.gpu import Gpus
 
@@ -56,6 +59,7 @@ class _Scope:
     egress: EgressSection | None
     exec: ExecSection | None
     devices: DevicesSection | None
+    ingress: IngressSection | None = None
 
 
 class _Rules:
@@ -87,22 +91,23 @@ def compile_policy(
     Raises CompileError where the policy exceeds a table, ValueError for GPUs that cannot be found.
     """
     spec = policy.spec
-    scopes = [_Scope(abi.GRANT_BASE, spec.egress, spec.exec, spec.devices)]
+    scopes = [_Scope(abi.GRANT_BASE, spec.egress, spec.exec, spec.devices, spec.ingress)]
     for name, grant in spec.grants.items():
         scopes.append(_Scope(1 << grants[name], grant.egress, grant.exec, grant.devices))
     rules = _Rules()
     head = abi.Ruleset(
         policy=slot, revision=revision, mode=MODES[spec.mode], error=1, loopback_rule=abi.NO_RULE
     )
-    for section, name in enumerate(("egress", "exec", "devices")):
+    for section in abi.Section:
         head.any_rule[section] = abi.NO_RULE
         for scope in scopes:
-            part = getattr(scope, name)
+            part = getattr(scope, section.name.lower(), None)
             if part is not None and part.kind == "any":
                 head.any[section] |= scope.bit
                 head.any_rule[section] = min(head.any_rule[section], rules.number(part.field_path))
     compiled = CompiledPolicy(head)
     compiled.destinations = _destinations(policy.name, scopes, ruleset, rules, head)
+    compiled.destinations += _sources(policy.name, spec.ingress, ruleset, rules)
     compiled.paths = _paths(scopes, ruleset, rules)
     compiled.devices = _devices(scopes, ruleset, rules, resolve_gpus)
     compiled.selectors = [compile_selector(selector, slot) for selector in spec.select]
@@ -128,7 +133,7 @@ def compile_selector(selector: Selector, slot: int) -> tuple[abi.SelectorKey, ab
     )
 
 
-def mapped_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tuple[bytes, int]:
+def mapped_network(network: IPNetwork) -> tuple[bytes, int]:
     """(16 address bytes, prefix bits): IPv4 as the kernel programs see it, ::ffff:a.b.c.d."""
     packed = network.network_address.packed
     if network.version == 4:
@@ -136,24 +141,46 @@ def mapped_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tu
     return packed, network.prefixlen
 
 
+Networks = dict[IPNetwork, list[tuple[abi.PortRange, str]]]
+"""Network -> port ranges that are allowed there, each with its rule's field path."""
+
+Destinations = list[tuple[abi.DestinationKey, abi.Destination]]
+
+
 def _destinations(
     name: str, scopes: list[_Scope], ruleset: int, rules: _Rules, head: abi.Ruleset
-) -> list[tuple[abi.DestinationKey, abi.Destination]]:
-    networks: dict[ipaddress.IPv4Network | ipaddress.IPv6Network, list[tuple[abi.PortRange, str]]]
-    networks = {}
+) -> Destinations:
+    networks: Networks = {}
     for scope in scopes:
         for rule in scope.egress.allow if scope.egress else ():
             number = rules.number(rule.field_path)
             if rule.network is None:
                 head.loopback |= scope.bit
                 head.loopback_rule = min(head.loopback_rule, number)
-                continue
-            for low, high in rule.ports:
-                allowed = abi.PortRange(
-                    low=low, high=high, rule=number,
-                    protocol=PROTOCOLS[rule.protocol], grants=scope.bit,
-                )  # fmt: skip
-                networks.setdefault(rule.network, []).append((allowed, rule.field_path))
+            else:
+                _allow(networks, rule.network, rule, number, scope.bit)
+    return _network_entries(name, networks, ruleset)
+
+
+def _sources(name: str, ingress: IngressSection, ruleset: int, rules: _Rules) -> Destinations:
+    networks: Networks = {}
+    for rule in ingress.allow:
+        number = rules.number(rule.field_path)
+        _allow(networks, rule.network, rule, number, abi.GRANT_BASE)
+    return _network_entries(name, networks, ruleset | abi.INGRESS_RULES)
+
+
+def _allow(
+    networks: Networks, network: IPNetwork, rule: NetworkRule, number: int, bit: int
+) -> None:
+    for low, high in rule.ports:
+        allowed = abi.PortRange(
+            low=low, high=high, rule=number, protocol=PROTOCOLS[rule.protocol], grants=bit
+        )
+        networks.setdefault(network, []).append((allowed, rule.field_path))
+
+
+def _network_entries(name: str, networks: Networks, ruleset: int) -> Destinations:
     # An IPv6 network around ::ffff:0:0/96 says nothing of IPv4: an entry of its own hides it.
     wide = any(n.version == 6 and n.prefixlen < 96 and MAPPED.subnet_of(n) for n in networks)
     if wide:

@@ -87,12 +87,9 @@ class Decoder:
     def _object(self, raw: abi.Event, record: bytes) -> dict[str, Any]:
         match raw.kind:
             case EventKind.CONNECT | EventKind.SEND:
-                return {
-                    "family": FAMILIES.get(raw.net.family, str(raw.net.family)),
-                    "protocol": PROTOCOLS.get(raw.net.protocol, str(raw.net.protocol)),
-                    "address": address_text(bytes(raw.net.address)),
-                    "port": raw.net.port,
-                }
+                return _other_end(raw)
+            case EventKind.INBOUND:
+                return {**_other_end(raw), "local_port": raw.net.local_port}
             case EventKind.SOCKET:
                 return {
                     "family": FAMILIES.get(raw.net.family, str(raw.net.family)),
@@ -118,6 +115,15 @@ class Decoder:
                     else None,
                 }
         return {}
+
+
+def _other_end(raw: abi.Event) -> dict[str, Any]:
+    return {
+        "family": FAMILIES.get(raw.net.family, str(raw.net.family)),
+        "protocol": PROTOCOLS.get(raw.net.protocol, str(raw.net.protocol)),
+        "address": address_text(bytes(raw.net.address)),
+        "port": raw.net.port,
+    }
 
 
 def address_text(packed: bytes) -> str:

@@ -289,8 +289,6 @@ class Enforcement:
                 )
         if policy.spec.select and not covered:
             warnings.append("no workload is covered yet")
-        if policy.spec.ingress == "none":
-            warnings.append("spec.ingress: none is recorded but not enforced yet")
         return warnings
 
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import socket
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def attach(maps: Maps, mode: AttachMode) -> int:
     OSError; the new set is gone then and nothing else has changed.
     """
     before = pins.sets()
+    _prepare_control(maps)
     number = max([*before, pins.owner(maps)], default=0) + 1
     programs = ProgramSet(paths.BPF_SOURCES, mode, number, maps.descriptors)
     folder = pins.set_folder(number)
@@ -68,11 +70,21 @@ def attach(maps: Maps, mode: AttachMode) -> int:
         pins.remove_set(number)
         raise
     control = maps.control.get(0) or abi.Control()
-    control.layout = abi.LAYOUT_VERSION
     control.owner = number
-    control.host_netns = _network_namespace_cookie()
     maps.control.put(0, control)
     return number
+
+
+def _prepare_control(maps: Maps) -> None:
+    """What the programs rely on from their first moment: the host's namespace, secret keys."""
+    control = maps.control.get(0) or abi.Control()
+    control.layout = abi.LAYOUT_VERSION
+    control.host_netns = _network_namespace_cookie()
+    # Sockets remember flows by these keys, and sockets outlive a program set.
+    if not any(control.flow_keys):
+        for index in range(abi.FLOW_KEYS):
+            control.flow_keys[index] = secrets.randbits(64)
+    maps.control.put(0, control)
 
 
 def sources_digest() -> str:

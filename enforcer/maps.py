@@ -60,6 +60,7 @@ MAPS: dict[str, MapSpec] = {
     "exec_scratch_long": _storage(libbpf.MAP_TASK_STORAGE, abi.ExecScratchLong),
     "scopes": _hash(c_uint64, abi.Scope, abi.MAX_SCOPES),
     "scope_filter": _array(c_uint64, abi.FILTER_WORDS),
+    "peers": MapSpec(libbpf.MAP_LRU_HASH, abi.PeerKey, abi.Peer, abi.MAX_PEERS),
     "selectors": _trie(abi.SelectorKey, abi.Selector, abi.MAX_SELECTORS),
     "policies": _array(abi.Policy, abi.MAX_POLICIES),
     "rulesets": _array(abi.Ruleset, abi.MAX_RULESETS),

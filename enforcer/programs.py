@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from enforcer import libbpf
 from enforcer.btf import kernel_header
 from enforcer.programtable import AttachMode, Program
 
@@ -22,6 +23,7 @@ SOURCES = (
     "subject.c",
     "event.c",
     "egress.c",
+    "packet.c",
     "exec.c",
     "device.c",
     "task.c",
@@ -29,10 +31,12 @@ SOURCES = (
 )
 
 # enum bpf_prog_type
+TYPE_CGROUP_SKB = 8
 TYPE_RAW_TRACEPOINT = 17
 TYPE_CGROUP_SOCK_ADDR = 18
 TYPE_TRACING = 26
 TYPE_LSM = 29
+PACKET_ATTACH_TYPES = (libbpf.CGROUP_INET_INGRESS, libbpf.CGROUP_INET_EGRESS)
 
 # C warnings are errors; the two exceptions are bcc's own headers.
 WARNINGS = (
@@ -135,6 +139,8 @@ class ProgramSet:
                 return TYPE_TRACING, f"kretfunc__{program.target}"
             case "tracepoint":
                 return TYPE_RAW_TRACEPOINT, program.function
+            case "cgroup" if program.attach_type in PACKET_ATTACH_TYPES:
+                return TYPE_CGROUP_SKB, program.function
             case "cgroup":
                 return TYPE_CGROUP_SOCK_ADDR, program.function
             case "iterator":

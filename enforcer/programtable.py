@@ -35,10 +35,10 @@ PROGRAMS = (
     Program("task_task_alloc", "security", "task_alloc"),
     Program("task_cgroup_mkdir", "tracepoint", "cgroup_mkdir"),
     Program("task_cgroup_rmdir", "tracepoint", "cgroup_rmdir"),
-    Program("egress_cgroup_connect4", "cgroup", "connect4", libbpf.CGROUP_INET4_CONNECT),
-    Program("egress_cgroup_connect6", "cgroup", "connect6", libbpf.CGROUP_INET6_CONNECT),
     Program("egress_cgroup_sendmsg4", "cgroup", "sendmsg4", libbpf.CGROUP_UDP4_SENDMSG),
     Program("egress_cgroup_sendmsg6", "cgroup", "sendmsg6", libbpf.CGROUP_UDP6_SENDMSG),
+    Program("egress_packet_out", "cgroup", "egress", libbpf.CGROUP_INET_EGRESS),
+    Program("ingress_packet_in", "cgroup", "ingress", libbpf.CGROUP_INET_INGRESS),
     Program("iterate_tasks", "iterator", "task"),
 )
 

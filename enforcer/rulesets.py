@@ -85,7 +85,7 @@ class Rulesets:
         """Delete a ruleset that no policy points to."""
         for table in (self._tables.destinations, self._tables.paths, self._tables.devices):
             for key in list(table.keys()):
-                if key.ruleset == number:
+                if key.ruleset & ~abi.INGRESS_RULES == number:
                     table.delete(key)
         self._tables.rulesets.put(number, abi.Ruleset())
 

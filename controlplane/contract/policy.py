@@ -18,9 +18,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 from . import policy_values
 from .policy_device_section import DevicesSection
 from .policy_document import Document, check_plain, read_document
-from .policy_faults import Fault, Location, PolicyError, expected, path_text, shown
+from .policy_faults import Fault, Location, PolicyError, path_text, shown
 from .policy_node import PolicyNode, RawFault
-from .policy_sections import EgressSection, ExecSection, Section
+from .policy_sections import EgressSection, ExecSection, IngressSection, Section
 
 __all__ = [
     "DevicesSection",
@@ -28,6 +28,7 @@ __all__ = [
     "ExecSection",
     "Fault",
     "Grant",
+    "IngressSection",
     "Metadata",
     "Policy",
     "PolicyError",
@@ -103,18 +104,6 @@ class Grant(PolicyNode):
         return {name: section for name, section in named.items() if section is not None}
 
 
-def _ingress(value: object) -> object:
-    if isinstance(value, Mapping):
-        raise _rules_come_later()
-    if value not in ("any", "none"):
-        raise expected("any or none", value)
-    return value
-
-
-def _rules_come_later() -> ValueError:
-    return ValueError("rules are not built yet: they come with a later version; write any or none")
-
-
 class Spec(PolicyNode):
     later: ClassVar[frozenset[str]] = frozenset(
         {"limits", "dns", "unix", "guards", "errno", "programs", "audit", "names", "responses"}
@@ -123,7 +112,7 @@ class Spec(PolicyNode):
     mode: Literal["audit", "enforce"]
     select: tuple[Selector, ...] = ()
     egress: EgressSection = Field(default_factory=lambda: EgressSection.of("any"))
-    ingress: Annotated[Literal["any", "none"], BeforeValidator(_ingress)] = "any"
+    ingress: IngressSection = Field(default_factory=lambda: IngressSection.of("any"))
     exec: ExecSection = Field(default_factory=lambda: ExecSection.of("any"))
     devices: DevicesSection = Field(default_factory=lambda: DevicesSection.of("any"))
     grants: dict[str, Grant] = Field(default_factory=dict, max_length=MAXIMUM_GRANTS)
@@ -173,7 +162,12 @@ class Policy(PolicyNode):
 
     def base_sections(self) -> dict[str, Section]:
         """What every task of a workload gets, by section name."""
-        return {"egress": self.spec.egress, "exec": self.spec.exec, "devices": self.spec.devices}
+        return {
+            "egress": self.spec.egress,
+            "ingress": self.spec.ingress,
+            "exec": self.spec.exec,
+            "devices": self.spec.devices,
+        }
 
     def to_document(self) -> dict[str, Any]:
         """Plain data in canonical form: every section written, every value normalised."""
@@ -184,7 +178,7 @@ class Policy(PolicyNode):
             "mode": self.spec.mode,
             "select": [{"cgroup": selector.cgroup} for selector in self.spec.select],
             "egress": self.spec.egress.document(),
-            "ingress": self.spec.ingress,
+            "ingress": self.spec.ingress.document(),
             "exec": self.spec.exec.document(),
             "devices": self.spec.devices.document(),
         }

@@ -87,7 +87,11 @@ class PolicyNode(BaseModel):
             return value
         faults: list[RawFault] = []
         if isinstance(value, Mapping):
-            accepted = {name for name in cls.model_fields if name not in cls.internal}
+            accepted = {
+                field.alias or name
+                for name, field in cls.model_fields.items()
+                if name not in cls.internal
+            }
             faults += (cls._field_fault(key, accepted) for key in value if key not in accepted)
             faults += cls.cross_faults(value)
             known = {key: item for key, item in value.items() if key in accepted}

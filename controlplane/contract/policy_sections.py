@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sections of a policy: each is `any`, `none` or rules. Here: what they share, egress and exec.
+"""Sections of a policy: each is `any`, `none` or rules. Here: what
+they share, egress, ingress, exec.
 
 Parts name themselves by `field_path`. `document()` gives back the plain form that parses to the
 same part: short where nothing is lost by it.
@@ -86,18 +87,13 @@ def _not_empty(value: object) -> object:
     return value
 
 
-class EgressRule(PolicyNode):
-    """Destinations that may be reached. `ports` holds (low, high), sorted, both included."""
+class NetworkRule(PolicyNode):
+    """What rules about connections share. `ports` holds (low, high), sorted, both included."""
 
     later: ClassVar[frozenset[str]] = frozenset(
         {"programs", "name", "names", "dns", "unix", "limits", "cidr"}
     )
 
-    to: Annotated[
-        Destination,
-        PlainValidator(policy_values.destination),
-        WithJsonSchema({"type": "string", "description": "loopback, an address or a network"}),
-    ]
     protocol: Literal["any", "tcp", "udp"] = "any"
     ports: Annotated[
         tuple[
@@ -112,6 +108,27 @@ class EgressRule(PolicyNode):
         AfterValidator(policy_values.merged),
         Field(json_schema_extra={"minItems": 1}),
     ] = EVERY_PORT
+
+    def narrowing(self) -> Document:
+        """The plain form of protocol and ports, where they narrow anything."""
+        document: Document = {}
+        if self.protocol != "any":
+            document["protocol"] = self.protocol
+        if self.ports != EVERY_PORT:
+            document["ports"] = [
+                low if low == high else f"{low}-{high}" for low, high in self.ports
+            ]
+        return document
+
+
+class EgressRule(NetworkRule):
+    """Destinations that may be reached, by their address and port."""
+
+    to: Annotated[
+        Destination,
+        PlainValidator(policy_values.destination),
+        WithJsonSchema({"type": "string", "description": "loopback, an address or a network"}),
+    ]
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
@@ -130,14 +147,25 @@ class EgressRule(PolicyNode):
         return None if self.to == "loopback" else self.to
 
     def document(self) -> Document:
-        document: Document = {"to": str(self.to)}
-        if self.protocol != "any":
-            document["protocol"] = self.protocol
-        if self.ports != EVERY_PORT:
-            document["ports"] = [
-                low if low == high else f"{low}-{high}" for low, high in self.ports
-            ]
-        return document
+        return {"to": str(self.to), **self.narrowing()}
+
+
+class IngressRule(NetworkRule):
+    """Who may connect, by his address, to which of the workload's own ports."""
+
+    source: Annotated[
+        IPNetwork,
+        Field(alias="from"),
+        PlainValidator(policy_values.source),
+        WithJsonSchema({"type": "string", "description": "an address or a network"}),
+    ]
+
+    @property
+    def network(self) -> IPNetwork:
+        return self.source
+
+    def document(self) -> Document:
+        return {"from": str(self.source), **self.narrowing()}
 
 
 class EgressSection(Section):
@@ -146,6 +174,25 @@ class EgressSection(Section):
     later: ClassVar[frozenset[str]] = frozenset({"deny", "dns", "unix", "limits", "guards"})
 
     allow: tuple[EgressRule, ...] = ()
+
+    @classmethod
+    def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
+        yield from _without_allow(value)
+
+    def rules_document(self) -> Document:
+        return {"allow": [rule.document() for rule in self.allow]}
+
+    def place(self, path: str) -> None:
+        super().place(path)
+        place_all(self.allow, f"{path}.allow")
+
+
+class IngressSection(Section):
+    """Who may begin to talk to the workload. Its own loopback and answers need no rule."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"deny", "unix", "limits"})
+
+    allow: tuple[IngressRule, ...] = ()
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:

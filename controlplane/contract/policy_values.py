@@ -127,6 +127,17 @@ def destination(value: object) -> Destination:
     return network
 
 
+def source(value: object) -> IPNetwork:
+    """An address or a network from which somebody connects."""
+    found = destination(value)
+    if found == "loopback":
+        raise ValueError(
+            "'loopback' needs no rule: within a network namespace of its own a workload always"
+            " reaches itself; for the host's loopback write 127.0.0.0/8"
+        )
+    return found
+
+
 def _address(written: str) -> IPv4Address | IPv6Address | None:
     for family in (IPv4Address, IPv6Address):
         try:

@@ -16,6 +16,8 @@ def target(event: Mapping[str, Any]) -> str:
     match event["kind"]:
         case "connect" | "send":
             text = _address(what)
+        case "inbound":
+            text = f"port {what.get('local_port')} from {_address(what)}"
         case "socket":
             family = str(what.get("family"))
             text = f"{SOCKET_FAMILIES.get(family, family)} socket ({what.get('type')})"
@@ -39,6 +41,8 @@ def lead(event: Mapping[str, Any]) -> str:
             return f"connect to {what}"
         case "send":
             return f"send to {what}"
+        case "inbound":
+            return f"connection to {what}"
         case "exec":
             return f"exec of {what}"
         case "device":

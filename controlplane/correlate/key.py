@@ -14,6 +14,7 @@ CLASSES: dict[str, IncidentClass] = {
     "connect": "egress",
     "send": "egress",
     "socket": "egress",
+    "inbound": "ingress",
     "exec": "exec",
     "device": "device",
     "escape": "escape",

@@ -125,6 +125,8 @@ def _object(kind: str, what: Mapping[str, Any]) -> str:
             if ":" in address:
                 address = f"[{address}]"
             return f"{what.get('protocol')} {address}:{what.get('port')}"
+        case "inbound":
+            return f"{what.get('protocol')} from {what.get('address')} to :{what.get('local_port')}"
         case "exec":
             return str(what.get("path"))
         case "device":

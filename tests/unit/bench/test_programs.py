@@ -55,7 +55,7 @@ def test_the_floor_has_an_empty_program_for_each_hook(mode: AttachMode) -> None:
 
 
 def test_an_empty_cgroup_program_says_yes() -> None:
-    assert "int egress_cgroup_connect4(void *ctx) { return 1; }" in floor.source("lsm")
+    assert "int egress_packet_out(void *ctx) { return 1; }" in floor.source("lsm")
     assert "int egress_socket_connect(void *ctx) { return 0; }" in floor.source("lsm")
 
 

@@ -20,6 +20,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "connect": connect("10.30.0.1", 22)["object"],
     "send": connect("10.30.0.1", 53, "udp")["object"],
     "socket": raw_socket()["object"],
+    "inbound": {**connect("10.30.0.1", 40000)["object"], "local_port": 8000},
     "exec": execution("/tmp/x")["object"],
     "device": opening(10, 229)["object"],
 }
@@ -153,7 +154,6 @@ def test_without_the_policy_the_change_is_for_a_person() -> None:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (connect("10.9.9.9", 0, "udp"), "getaddrinfo"),
         (connect("127.0.0.1", 80), "a service of the host"),
         (opening(195, 0, "nvidia"), "comes with the control and UVM nodes"),
         (execution("/opt/x", grants=["trainer"]), "spec.grants.trainer.exec.allow"),

@@ -158,7 +158,7 @@ def test_what_a_person_should_decide_is_refused(
         allow(parsed(**sections), made, gpus=GPUS)
 
 
-BEYOND = ("escaped", "no_policy", "no_storage", "unreadable", "unarmed")
+BEYOND = ("escaped", "no_policy", "no_storage", "unreadable", "unarmed", "options")
 
 
 @pytest.mark.parametrize("reason", [reason.name.lower() for reason in Reason])
@@ -201,3 +201,17 @@ def test_the_policy_itself_is_left_alone() -> None:
     policy = parsed()
     allow(policy, connect("10.30.0.1", 22))
     assert policy.to_document() == parsed().to_document()
+
+
+def test_a_visitor_is_let_in_by_an_ingress_rule_for_him_and_the_port() -> None:
+    visit = {**connect("10.30.0.1", 41234)["object"], "local_port": 8000}
+    made = event("inbound", visit, reason="not_allowed")
+    document = allow(parsed(), made)
+    rule = {"from": "10.30.0.1/32", "protocol": "tcp", "ports": [8000]}
+    assert document["spec"]["ingress"] == {"allow": [rule]}
+    assert explain(made, parsed()).reason == "ingress is `none`"
+    another = {**visit, "local_port": 8001}
+    near = explain(event("inbound", another, reason="port"), parsed(ingress={"allow": [rule]}))
+    assert near.nearest is not None
+    assert near.nearest.rule == "ingress.allow[0]"
+    assert "port 8001 is not in 8000" in near.nearest.why

@@ -34,7 +34,7 @@ def test_a_policy_is_applied_listed_shown_and_removed(node: ServedAgent) -> None
         row = applied["policy"]
         digest = policy_digest(parse_policy(TEXT, "p"))
         assert (row["name"], row["revision"], row["digest"]) == ("rl-sandbox", 1, digest)
-        assert applied["warnings"] == ["spec.ingress: none is recorded but not enforced yet"]
+        assert applied["warnings"] == []
         assert (await node.admin("policy.apply", source="p", text=TEXT))["policy"]["revision"] == 2
         [listed] = (await node.admin("policy.list"))["policies"]
         assert (listed["name"], listed["select"]) == ("rl-sandbox", ["/rl.slice/**"])

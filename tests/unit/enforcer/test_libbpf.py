@@ -51,7 +51,7 @@ def test_a_long_name_is_cut_to_what_the_kernel_takes() -> None:
 @pytest.mark.parametrize("what", ["link", "iterator"])
 def test_a_descriptor_of_something_else_is_refused(what: str) -> None:
     create: dict[str, Callable[[int], int]] = {
-        "link": lambda number: libbpf.create_link(number, number, libbpf.CGROUP_INET4_CONNECT),
+        "link": lambda number: libbpf.create_link(number, number, libbpf.CGROUP_INET_EGRESS),
         "iterator": lambda number: libbpf.create_task_iterator(number, 1),
     }
     with open(os.devnull, "rb") as file, pytest.raises(OSError, match=f"{what} ") as caught:

@@ -35,7 +35,7 @@ def test_a_run_gets_a_covered_and_armed_cgroup_of_its_own(node: Node, made: Runs
     assert path == "/lictor.slice/run-rl-1"
     flags = abi.ScopeFlag.ARMED | abi.ScopeFlag.SETTLED
     assert node.scope(path) == (cgroup, 0, node.store.slot("rl"), flags)
-    assert ("egress_cgroup_connect4", path) in node.pins.links
+    assert ("egress_packet_out", path) in node.pins.links
     assert made.prepare("rl", [])[0] == "/lictor.slice/run-rl-2"
 
 

@@ -106,8 +106,9 @@ def sendmmsg(family: int, to: bytes) -> None:
 
 
 def fast_open(family: int, to: bytes, protocol: int = 0) -> None:
-    """A TCP connection made by sendto(2): no connect(2) anywhere."""
+    """A TCP connection made by sendto(2): no connect(2) anywhere. Waits two seconds at most."""
     with socket.socket(family, socket.SOCK_STREAM, protocol) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("=qq", 2, 0))
         raw_sendto(client.fileno(), WORD, socket.MSG_FASTOPEN, to)
 
 

@@ -259,12 +259,22 @@ def test_enforce_wants_every_section() -> None:
     ]
 
 
-def test_ingress_rules_come_later() -> None:
-    message = "rules are not built yet: they come with a later version; write any or none"
-    assert faults(whole(ingress={"allow": []})) == [("spec.ingress", message)]
-    assert faults(whole(ingress=False)) == [
-        ("spec.ingress", "expected any or none, got the boolean false")
-    ]
+@pytest.mark.parametrize(
+    ("section", "path", "message"),
+    [
+        (False, "", "expected any, none or a mapping of rules, got the boolean false"),
+        ({}, ".allow", "is missing: write 'none' to allow nothing"),
+        ({"allow": [{"from": "loopback"}]}, ".allow[0].from", "'loopback' needs no rule"),
+        ({"allow": [{"from": "10.0.0.1/8"}]}, ".allow[0].from", "has host bits set"),
+        ({"allow": [{"to": "10.0.0.0/8"}]}, ".allow[0].to", "unknown field"),
+        ({"allow": [{"source": "10.0.0.0/8"}]}, ".allow[0].source", "unknown field"),
+        ({"allow": [{"ports": [1]}]}, ".allow[0].from", "is missing"),
+        ({"allow": [{"from": "::/0", "ports": []}]}, ".allow[0].ports", "is empty"),
+    ],
+)
+def test_ingress(section: object, path: str, message: str) -> None:
+    found = faults(whole(ingress=section))
+    assert any(at == f"spec.ingress{path}" and message in text for at, text in found), found
 
 
 def test_every_fault_is_reported_in_the_order_of_the_text_with_its_line() -> None:

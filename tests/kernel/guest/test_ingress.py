@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listening is free; who may begin to talk is by rule; and whoever may is answered."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.guest.attempts import servers
+from tests.kernel.guest.child import Outcome, attempt
+from tests.kernel.guest.conftest import Confine
+from tests.kernel.guest.network import FAR, FAR4, INSIDE, NEAR4, OTHER4, FarSide, in_network
+from tests.kernel.guest.world import Workload
+
+PORT = 7100
+READY_SECONDS = 20.0
+ANSWER_SECONDS = 2.0
+NOBODY = "egress: none\ningress: none"
+FROM_FAR = f"egress: none\ningress: {{allow: [{{from: {FAR4}, ports: [{PORT}]}}]}}"
+FROM_FAR_ELSEWHERE = (
+    f"egress: none\ningress: {{allow: [{{from: {FAR4}, ports: [{PORT + 1}]}}, {{from: {OTHER4}}}]}}"
+)
+FROM_ANYBODY = "egress: none\ningress: any"
+
+SERVERS: dict[str, tuple[Callable[..., Any], int]] = {
+    "tcp": (servers.tcp, socket.SOCK_STREAM),
+    "udp": (servers.udp, socket.SOCK_DGRAM),
+}
+
+
+def _say(kind: int, to: str, port: int) -> bytes | None:
+    """What the server at `to` answers; None for no answer, or no connection."""
+    with socket.socket(socket.AF_INET, kind) as client:
+        client.settimeout(ANSWER_SECONDS)
+        try:
+            client.connect((to, port))
+            client.send(b"hello")
+            return client.recv(100)
+        except (TimeoutError, ConnectionRefusedError):
+            return None
+
+
+def visit(
+    workload: Workload | None, name: str, folder: Path, *, namespace: str = FAR, to: str = NEAR4
+) -> tuple[str | None, bytes | None]:
+    """(what a server inside heard, what a visitor from `namespace` was answered)."""
+    server, kind = SERVERS[name]
+    ready = folder / "ready"
+    ready.unlink(missing_ok=True)
+    arguments = ("0.0.0.0", PORT, str(ready))
+    with ThreadPoolExecutor(1) as pool:
+        if workload is None:
+            running = pool.submit(attempt, server, *arguments, namespace=INSIDE)
+        else:
+            running = pool.submit(workload.run, server, *arguments, namespace=INSIDE)
+        deadline = time.monotonic() + READY_SECONDS
+        while not ready.exists():
+            assert time.monotonic() < deadline, "the server is not ready"
+            assert not running.done(), running.result()
+            time.sleep(0.05)
+        answer = in_network(namespace, lambda: _say(kind, to, PORT))
+        outcome = running.result()
+    assert outcome.errno is None, outcome
+    return outcome.value, answer
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize(
+    ("spec", "reason"), [(NOBODY, "not_allowed"), (FROM_FAR_ELSEWHERE, "port")], ids=str
+)
+def test_who_may_not_reaches_no_server(
+    name: str, spec: str, reason: str, far_side: FarSide, confine: Confine, tmp_path: Path
+) -> None:
+    assert visit(None, name, tmp_path) == ("hello", b"HELLO")
+    workload = confine(spec)
+
+    assert visit(workload, name, tmp_path) == (None, None)
+
+    (event,) = workload.fresh_events("inbound")
+    assert (event["decision"], event["reason"], event["rule"]) == ("denied", reason, None)
+    told = event["object"]
+    assert (told["protocol"], told["address"], told["local_port"]) == (name, FAR4, PORT)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize(("spec", "reason"), [(FROM_FAR, "rule"), (FROM_ANYBODY, "any")], ids=str)
+def test_who_may_is_served_and_answered_without_an_egress_rule(
+    name: str, spec: str, reason: str, far_side: FarSide, confine: Confine, tmp_path: Path
+) -> None:
+    workload = confine(spec)
+
+    assert visit(workload, name, tmp_path) == ("hello", b"HELLO")
+
+    (event,) = workload.fresh_events()
+    assert (event["kind"], event["decision"], event["reason"]) == ("inbound", "allowed", reason)
+    assert (event["object"]["address"], event["object"]["local_port"]) == (FAR4, PORT)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("address", ["127.0.0.1", NEAR4])
+def test_a_server_of_its_own_is_reached_from_within(
+    name: str, address: str, far_side: FarSide, confine: Confine, tmp_path: Path
+) -> None:
+    """Whatever address it has bound: the visitor is not under a policy here."""
+    workload = confine(NOBODY)
+    reached = visit(workload, name, tmp_path, namespace=INSIDE, to=address)
+    assert reached == (("hello", b"HELLO") if name == "tcp" else ("hello", None)) or (
+        reached == ("hello", b"HELLO")
+    )
+
+
+def test_a_datagram_server_speaks_only_when_spoken_to(
+    far_side: FarSide, confine: Confine, tmp_path: Path
+) -> None:
+    """To be allowed to be asked is no permission to send."""
+    workload = confine(FROM_ANYBODY)
+    arguments = ("0.0.0.0", PORT, str(tmp_path / "ready"), (FAR4, 53))
+    far_side.mark()
+    assert attempt(servers.speak_first, *arguments, namespace=INSIDE) == Outcome(0)
+    assert [packet.port for packet in far_side.seen()] == [53]
+    assert workload.run(servers.speak_first, *arguments, namespace=INSIDE) == Outcome(errno.EPERM)
+    assert far_side.seen() == []
