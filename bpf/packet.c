@@ -223,6 +223,9 @@ int egress_packet_out(struct __sk_buff *skb)
 		if (tag)
 			tag->refused = flow;
 	}
+	/* Its socket was told of when it was made. */
+	if (packet.problem == REASON_FAMILY && !result)
+		quiet = true;
 	if (!quiet)
 		tell_packet(&s, tag, &packet,
 			    packet.protocol == IPPROTO_TCP ? KIND_CONNECT : KIND_SEND, &verdict);
