@@ -173,8 +173,7 @@ static ALWAYS_INLINE void tell_packet(struct subject *s, struct socket_tag *tag,
 		__builtin_memcpy(event.comm, tag->comm, sizeof(event.comm));
 	}
 	fill_net(&event, &packet->remote, type, packet->protocol);
-	if (kind == KIND_INBOUND)
-		event.net.local_port = packet->local_port;
+	event.net.local_port = packet->local_port;
 	emit(&event, sizeof(event), false);
 }
 

@@ -299,7 +299,7 @@ struct event {
 			u8 family;
 			u8 type;
 			u16 protocol;
-			u16 local_port;	/* inbound: the workload's */
+			u16 local_port;	/* where a packet was judged */
 		} net;
 		struct {
 			u32 block;

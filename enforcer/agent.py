@@ -27,6 +27,7 @@ from enforcer.admin import AdminOperations
 from enforcer.callbook import CallBook
 from enforcer.calls import LARGEST_ID, ToolCalls, parse_begin
 from enforcer.decode import Decoder
+from enforcer.endings import Endings
 from enforcer.enforcement import Enforcement
 from enforcer.maps import Maps
 from enforcer.names import EventNames, boot_identity
@@ -59,7 +60,10 @@ class Agent:
         self.spool = SpoolWriter(paths.SPOOL, settings.spool_bytes)
         boot, boot_time = boot_identity()
         decoder = Decoder(settings.node, boot, boot_time, self.names)
-        self.reader = EventReader(self.maps, decoder, self.spool, self._on_workload)
+        self.endings = Endings()
+        self.reader = EventReader(
+            self.maps, decoder, self.spool, self._on_workload, self.endings.note
+        )
         self.stopping = asyncio.Event()
         self._unseen_workload = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,6 +144,7 @@ class Agent:
             await asyncio.sleep(self.settings.refresh_seconds)
             for work in (
                 self.drain_rings,
+                self.endings.round,
                 self.enforcement.refresh,
                 self.enforcement.refresh_devices,
                 self.runs.sweep,

@@ -30,11 +30,13 @@ class EventReader:
         decoder: Decoder,
         spool: SpoolWriter,
         on_workload: Callable[[abi.Event], None],
+        on_denial: Callable[[abi.Event], None],
     ) -> None:
         self._maps = maps
         self._decoder = decoder
         self._spool = spool
         self._on_workload = on_workload
+        self._on_denial = on_denial
         self.denials = RingReader(maps.descriptors["denials"], abi.DENIAL_RING_SIZE)
         self.activity = RingReader(maps.descriptors["activity"], abi.ACTIVITY_RING_SIZE)
         self.undecodable = 0
@@ -48,6 +50,7 @@ class EventReader:
             head = self._take(record, events)
             if head is not None:
                 consumed[head.workload] += len(record)
+                self._on_denial(head)
         for record in self.activity.read(BATCH_BYTES):
             head = self._take(record, events)
             if head is not None and head.kind in (EventKind.WORKLOAD, EventKind.WORKLOAD_END):

@@ -34,11 +34,12 @@ class Node:
         self.folder = folder
         self.spool = SpoolWriter(folder, 0)
         self.workloads: list[tuple[int, int]] = []
+        self.denied: list[abi.Event] = []
         self.reader = self.restarted()
 
     def restarted(self) -> EventReader:
         decoder = Decoder("n", "b", 0.0, KnownNames())
-        return EventReader(self.maps, decoder, self.spool, self._on_workload)
+        return EventReader(self.maps, decoder, self.spool, self._on_workload, self.denied.append)
 
     def _on_workload(self, event: abi.Event) -> None:
         self.workloads.append((event.kind, event.workload))
@@ -83,6 +84,7 @@ def test_events_of_both_rings_are_stored_as_they_happened(node: Node) -> None:
     node.activity.write(record(EventKind.ESCAPE, sequence=3, time=3_000, decision=Decision.ALLOWED))
     assert node.reader.drain() == 3
     assert node.stored() == [("escape", 1), ("fork", 2), ("escape", 3)]
+    assert [event.sequence for event in node.denied] == [2]
 
 
 def test_the_kernel_hears_how_much_of_each_workloads_denials_was_read(node: Node) -> None:
