@@ -110,8 +110,9 @@ def fast_open(family: int, to: bytes, protocol: int = 0) -> None:
     """A TCP connection made by sendto(2): no connect(2) anywhere. ENOTCONN after two seconds."""
     with socket.socket(family, socket.SOCK_STREAM, protocol) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("=qq", 2, 0))
-        # Where the far side's cookie is known, the word is queued whether or not it gets there.
-        with contextlib.suppress(BlockingIOError):
+        # Where the far side's cookie is known, the word is queued whether or not it gets there;
+        # and where it does not, the agent may have ended the connection by now.
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             raw_sendto(client.fileno(), WORD, socket.MSG_FASTOPEN, to)
         client.getpeername()
 
