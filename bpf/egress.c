@@ -100,7 +100,7 @@ static ALWAYS_INLINE u64 flow_of(struct subject *s, struct address *to, u32 prot
 	const u32 *words = (const u32 *)to->bytes;
 	u64 sum;
 
-	if (!control || !s->ruleset)
+	if (!control)
 		return 0;
 	sum = control->flow_keys[0];
 	sum += control->flow_keys[1] * words[0];
@@ -109,7 +109,7 @@ static ALWAYS_INLINE u64 flow_of(struct subject *s, struct address *to, u32 prot
 	sum += control->flow_keys[4] * words[3];
 	sum += control->flow_keys[5] * (protocol << 16 | to->port);
 	sum += control->flow_keys[6] * s->ruleset_id;
-	sum += control->flow_keys[7] * s->ruleset->revision;
+	sum += control->flow_keys[7] * (s->ruleset ? s->ruleset->revision : 0);
 	sum += control->flow_keys[8] * s->grants;
 	return sum >> 32 | 1ULL << 32;
 }
