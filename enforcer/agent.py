@@ -237,7 +237,9 @@ def main() -> int:
 
 
 async def _run(settings: AgentSettings) -> None:
-    await Agent(settings).serve()
+    agent = Agent(settings)
+    supervision.settle()
+    await agent.serve()
 
 
 if __name__ == "__main__":
