@@ -11,7 +11,6 @@ at boot, before container runtimes start.
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,19 +144,15 @@ class PolicyStore:
         # A number that comes into force again keeps its file: a revision never changes.
         if not path.exists():
             paths.write_atomically(path, json.dumps(data, indent=1) + "\n")
-        table = self._table_to_change()
-        table[stored.name]["active"] = stored.revision
-        self._write(table)
+        self._change(stored.name, active=stored.revision)
 
     def remove(self, name: str) -> None:
         """Take a policy out of force; its slot and its revisions stay."""
-        table = self._table_to_change()
-        table[name]["active"] = 0
-        self._write(table)
+        self._change(name, active=0)
 
     def slot(self, name: str) -> int:
         """The slot of `name`, given out at first use. ValueError when all are taken."""
-        table = self._table_to_change()
+        table = self._table()
         if name not in table:
             taken = {entry["slot"] for entry in table.values()}
             free = next((n for n in range(FIRST_SLOT, abi.MAX_POLICIES) if n not in taken), None)
@@ -165,15 +160,14 @@ class PolicyStore:
                 raise ValueError(
                     f"policy {name}: all {abi.MAX_POLICIES - FIRST_SLOT} policy names are taken"
                 )
-            table[name] = {"slot": free, "grants": {}, "active": 0}
-            self._write(table)
+            self._write({**table, name: {"slot": free, "grants": {}, "active": 0}})
+            return free
         return int(table[name]["slot"])
 
     def grant_bits(self, name: str, grants: list[str]) -> dict[str, int]:
         """Bit number of each grant, given out at first use and kept for the name's life."""
         self.slot(name)
-        table = self._table_to_change()
-        bits: dict[str, int] = table[name]["grants"]
+        bits: dict[str, int] = {**self._table()[name]["grants"]}
         new = [grant for grant in grants if grant not in bits]
         for grant in new:
             free = next((n for n in range(1, 32) if n not in bits.values()), None)
@@ -183,7 +177,7 @@ class PolicyStore:
                 )
             bits[grant] = free
         if new:
-            self._write(table)
+            self._change(name, grants=bits)
         return {grant: bits[grant] for grant in grants}
 
     def grant_names(self, name: str) -> dict[int, str]:
@@ -198,9 +192,6 @@ class PolicyStore:
     def _path(self, name: str, number: int) -> Path:
         return self._folder / name / f"{number}.json"
 
-    def _table_to_change(self) -> dict[str, Any]:
-        return copy.deepcopy(self._table())
-
     def _table(self) -> dict[str, Any]:
         path = self._folder / "names.json"
         try:
@@ -210,6 +201,10 @@ class PolicyStore:
         if self._parsed_table is None or self._parsed_table[0] != state:
             self._parsed_table = state, _read_table(path)
         return self._parsed_table[1]
+
+    def _change(self, name: str, **fields: Any) -> None:
+        table = self._table()
+        self._write({**table, name: {**table[name], **fields}})
 
     def _write(self, table: dict[str, Any]) -> None:
         paths.write_atomically(self._folder / "names.json", json.dumps(table, indent=1) + "\n")
