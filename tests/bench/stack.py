@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of a whole node, taken in the VM: agent, control plane and uplink.
+
+Instructions are those of each process and of everything that ran meanwhile. Waiting takes none,
+be it for a disk, for a timer or for programs to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from enforcer import paths
+from enforcer.cli import daemons
+from tests.bench import puts
+from tests.bench.measuring import busy_nanoseconds, cpu_nanoseconds, memory
+
+DAEMONS = (daemons.agent(), daemons.controlplane(), daemons.uplink())
+SCHEDSTAT = Path("/proc/schedstat")
+
+
+def start() -> dict[str, int]:
+    """Start all three as `lictor up` does, with nothing to ship; pid by name."""
+    shutil.rmtree(paths.SPOOL, ignore_errors=True)
+    for daemon in DAEMONS:
+        daemon.start()
+    pids = {daemon.name: daemon.running() for daemon in DAEMONS}
+    return {name: pid for name, pid in pids.items() if pid is not None}
+
+
+def counters(pids: dict[str, int]) -> dict[str, int]:
+    """Instructions so far: of each process, of ours, of all that ran."""
+    own = {name: cpu_nanoseconds(pid) for name, pid in {**pids, "client": os.getpid()}.items()}
+    return {**own, "all": busy_nanoseconds(SCHEDSTAT.read_text())}
+
+
+def measure(say: Callable[[str], None]) -> dict[str, Any]:
+    """Idle memory of each process, and what a PUT costs. None of the three may run."""
+    say("starting agent, control plane and uplink")
+    pids = start()
+    idle = {name: memory(pid) for name, pid in pids.items()}
+    say(f"putting {len(puts.POLICIES) * (puts.WARM_UP + puts.PUTS)} revisions of a policy")
+    address = f"unix:{paths.CONTROLPLANE_SOCKET}"
+    found = asyncio.run(puts.series(address, lambda: counters(pids)))
+    return {"idle": idle, "puts": found}
