@@ -43,7 +43,7 @@ def measure(say: Callable[[str], None]) -> dict[str, Any]:
     say("starting agent, control plane and uplink")
     pids = start()
     idle = {name: memory(pid) for name, pid in pids.items()}
-    say(f"putting {len(puts.POLICIES) * (puts.WARM_UP + puts.PUTS)} revisions of a policy")
+    say("putting policies")
     address = f"unix:{paths.CONTROLPLANE_SOCKET}"
     found = asyncio.run(puts.series(address, lambda: counters(pids)))
     return {"idle": idle, "puts": found}
