@@ -65,6 +65,7 @@ async def serve(settings: ControlPlaneSettings) -> None:
         for address in parse_listen(settings.listen):
             await start_site(runner, address, tls)
             logger.info("listening on {}", address)
+        supervision.settle()
         supervision.notify(supervision.READY)
         alive = asyncio.create_task(supervision.say_alive(), name="say alive")
         await stopping.wait()

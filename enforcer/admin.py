@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from controlplane.contract.policy import PolicyError, parse_policy, policy_digest
+from controlplane.contract.policy import PolicyError, parse_policy
 from controlplane.contract.wire import RequestError
 from enforcer import VERSION, pins, runs
 from enforcer.calls import parse_begin
@@ -202,6 +202,6 @@ def _row(stored: StoredPolicy) -> dict[str, Any]:
         "mode": stored.policy.spec.mode,
         "select": [selector.cgroup for selector in stored.policy.spec.select],
         "applied": stored.time,
-        "digest": policy_digest(stored.policy),
+        "digest": stored.digest,
         "description": stored.policy.metadata.description,
     }

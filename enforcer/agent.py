@@ -230,7 +230,9 @@ def _place(_settings: AgentSettings) -> Path:
 
 
 async def _run(settings: AgentSettings) -> None:
-    await Agent(settings).serve()
+    agent = Agent(settings)
+    supervision.settle()
+    await agent.serve()
 
 
 if __name__ == "__main__":

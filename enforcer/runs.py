@@ -89,6 +89,8 @@ def _populated(path: str) -> bool:
 def workload_rows(enforcement: Enforcement, store: PolicyStore) -> list[dict[str, object]]:
     """Every workload with its policy and counts, for `status`."""
     names = store.slots()
+    # One walk: a search for each would take as many as there are workloads.
+    known = {cgroup: path for path, cgroup in cgroups.walk("/")}
     rows: list[dict[str, object]] = []
     for cgroup, scope in enforcement.maps.scopes.items():
         if scope.workload != cgroup:
@@ -97,7 +99,7 @@ def workload_rows(enforcement: Enforcement, store: PolicyStore) -> list[dict[str
         rows.append(
             {
                 "id": cgroup,
-                "path": cgroups.find(cgroup),
+                "path": known.get(cgroup),
                 "policy": names.get(scope.policy, f"slot-{scope.policy}"),
                 "armed": bool(scope.flags & abi.ScopeFlag.ARMED),
                 "events": counts.sequence,

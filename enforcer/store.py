@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from controlplane.contract.policy import Policy, parse_policy_object
+from controlplane.contract.policy import Policy, parse_policy_object, policy_digest
 from enforcer import abi, paths
 
 FIRST_SLOT = 2  # 0 means none, 1 is the canary's
@@ -34,13 +35,39 @@ class StoredPolicy:
     rules: tuple[str, ...]
     time: float
 
+    @cached_property
+    def digest(self) -> str:
+        """By which the control plane knows this document."""
+        return policy_digest(self.policy)
+
+
+@dataclass(frozen=True)
+class _FileState:
+    """What differs once a file has been written anew."""
+
+    path: Path
+    inode: int
+    modified: int
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> _FileState:
+        found = path.stat()
+        return cls(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
 
 class PolicyStore:
-    """The folder of policies. Damaged files are named in errors, never guessed at."""
+    """The folder of policies. Damaged files are named in errors, never guessed at.
+
+    What is in force is parsed once for as long as its files stay as they are: the agent asks for
+    all of it at every change and every look at the machine.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or paths.POLICIES
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._parsed: dict[str, tuple[_FileState, StoredPolicy]] = {}
+        self._parsed_table: tuple[_FileState, dict[str, Any]] | None = None
 
     def names(self) -> list[str]:
         """Names of the policies that have a revision in force."""
@@ -49,7 +76,14 @@ class PolicyStore:
     def active(self, name: str) -> StoredPolicy | None:
         """The revision of `name` that is in force."""
         entry = self._table().get(name)
-        return self.revision(name, entry["active"]) if entry and entry["active"] else None
+        if not entry or not entry["active"]:
+            self._parsed.pop(name, None)
+            return None
+        state = _FileState.of(self._path(name, entry["active"]))
+        known = self._parsed.get(name)
+        if known is None or known[0] != state:
+            known = self._parsed[name] = state, self.revision(name, entry["active"])
+        return known[1]
 
     def next_revision(self, name: str) -> int:
         """The number that the next accepted change of `name` gets."""
@@ -85,7 +119,7 @@ class PolicyStore:
 
     def revision(self, name: str, number: int) -> StoredPolicy:
         """One revision. Raises OSError if it is not there, ValueError naming a damaged file."""
-        path = self._folder / name / f"{number}.json"
+        path = self._path(name, number)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["schema"] != SCHEMA:
@@ -106,19 +140,15 @@ class PolicyStore:
             "rules": list(stored.rules),
             "document": stored.policy.to_document(),
         }
-        path = self._folder / stored.name / f"{stored.revision}.json"
+        path = self._path(stored.name, stored.revision)
         # A number that comes into force again keeps its file: a revision never changes.
         if not path.exists():
             paths.write_atomically(path, json.dumps(data, indent=1) + "\n")
-        table = self._table()
-        table[stored.name]["active"] = stored.revision
-        self._write(table)
+        self._change(stored.name, active=stored.revision)
 
     def remove(self, name: str) -> None:
         """Take a policy out of force; its slot and its revisions stay."""
-        table = self._table()
-        table[name]["active"] = 0
-        self._write(table)
+        self._change(name, active=0)
 
     def slot(self, name: str) -> int:
         """The slot of `name`, given out at first use. ValueError when all are taken."""
@@ -130,24 +160,24 @@ class PolicyStore:
                 raise ValueError(
                     f"policy {name}: all {abi.MAX_POLICIES - FIRST_SLOT} policy names are taken"
                 )
-            table[name] = {"slot": free, "grants": {}, "active": 0}
-            self._write(table)
+            self._write({**table, name: {"slot": free, "grants": {}, "active": 0}})
+            return free
         return int(table[name]["slot"])
 
     def grant_bits(self, name: str, grants: list[str]) -> dict[str, int]:
         """Bit number of each grant, given out at first use and kept for the name's life."""
         self.slot(name)
-        table = self._table()
-        bits: dict[str, int] = table[name]["grants"]
-        for grant in grants:
-            if grant not in bits:
-                free = next((n for n in range(1, 32) if n not in bits.values()), None)
-                if free is None:
-                    raise ValueError(
-                        f"policy {name}: grants.{grant}: the name has used its 31 grant names"
-                    )
-                bits[grant] = free
-        self._write(table)
+        bits: dict[str, int] = {**self._table()[name]["grants"]}
+        new = [grant for grant in grants if grant not in bits]
+        for grant in new:
+            free = next((n for n in range(1, 32) if n not in bits.values()), None)
+            if free is None:
+                raise ValueError(
+                    f"policy {name}: grants.{grant}: the name has used its 31 grant names"
+                )
+            bits[grant] = free
+        if new:
+            self._change(name, grants=bits)
         return {grant: bits[grant] for grant in grants}
 
     def grant_names(self, name: str) -> dict[int, str]:
@@ -159,19 +189,34 @@ class PolicyStore:
         """Policy name by slot, removed policies included."""
         return {entry["slot"]: name for name, entry in self._table().items()}
 
+    def _path(self, name: str, number: int) -> Path:
+        return self._folder / name / f"{number}.json"
+
     def _table(self) -> dict[str, Any]:
         path = self._folder / "names.json"
-        if not path.exists():
-            return {}
         try:
-            table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            for name, entry in table.items():
-                fields = (entry["slot"], entry["active"], *entry["grants"].values())
-                if not all(isinstance(number, int) for number in fields):
-                    raise ValueError(f"{name}: slot, active and grants hold numbers")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: damaged: {error}") from None
-        return table
+            state = _FileState.of(path)
+        except FileNotFoundError:
+            return {}
+        if self._parsed_table is None or self._parsed_table[0] != state:
+            self._parsed_table = state, _read_table(path)
+        return self._parsed_table[1]
+
+    def _change(self, name: str, **fields: Any) -> None:
+        table = self._table()
+        self._write({**table, name: {**table[name], **fields}})
 
     def _write(self, table: dict[str, Any]) -> None:
         paths.write_atomically(self._folder / "names.json", json.dumps(table, indent=1) + "\n")
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name, entry in table.items():
+            fields = (entry["slot"], entry["active"], *entry["grants"].values())
+            if not all(isinstance(number, int) for number in fields):
+                raise ValueError(f"{name}: slot, active and grants hold numbers")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
+    return table

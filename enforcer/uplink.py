@@ -197,6 +197,7 @@ async def serve(settings: UplinkSettings, client: ApiClient) -> None:
     """Run until a signal asks to stop."""
     async with client:
         uplink = Uplink(settings, client)
+        supervision.settle()
         running = asyncio.create_task(uplink.run(), name="uplink")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

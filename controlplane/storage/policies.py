@@ -143,8 +143,10 @@ async def acknowledge(
             changed[name] = {**row, "updated": now}
     newest = dialect.newest("acked", "failed", "message", "updated")
     await dialect.upsert(connection, table, list(changed.values()), newest)
+    numbers: dict[str, int] = {}
     for ack in acks:
-        await learn_numbers(connection, {ack.policy: ack.revision})
+        numbers[ack.policy] = max(ack.revision, numbers.get(ack.policy, 0))
+    await learn_numbers(connection, numbers)
 
 
 async def rollout(connection: AsyncConnection, name: str, revision: int, now: float) -> Rollout:

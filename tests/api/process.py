@@ -55,6 +55,12 @@ class Process:
                 return
             raise AssertionError(self.log())
 
+    @property
+    def pid(self) -> int:
+        """Of the one that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def fail(self) -> tuple[int, str]:
         """Start it where it has to end by itself: its exit status and what it said."""
         with self.spawn() as process:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of Lictor's own processes, taken in the VM: loader, programs, agent.
+"""Figures of loader, programs and agent, taken in the VM.
 
 In a VM that counts instructions, a nanosecond of CPU time is an instruction.
 """
@@ -7,19 +7,17 @@ In a VM that counts instructions, a nanosecond of CPU time is an instruction.
 from __future__ import annotations
 
 import json
-import re
 import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from enforcer import paths, pins
 from enforcer.client import EnforcerClient
 from enforcer.programtable import PROGRAMS
+from tests.bench import measuring
 
-MEMORY_FIELDS = ("VmRSS", "RssAnon", "RssFile", "RssShmem")
 INSTRUCTION_BYTES = 8
 
 
@@ -86,16 +84,12 @@ def _agent() -> int:
 
 def agent_memory() -> dict[str, int]:
     """The agent's resident memory in KiB, by kind."""
-    text = Path(f"/proc/{_agent()}/status").read_text()
-    return {
-        name: int(re.search(rf"^{name}:\s*(\d+) kB$", text, re.MULTILINE)[1])  # type: ignore[index]
-        for name in MEMORY_FIELDS
-    }
+    return measuring.memory(_agent())
 
 
 def agent_instructions() -> int:
-    """What the agent's main thread has run so far."""
-    return int(Path(f"/proc/{_agent()}/schedstat").read_text().split()[0])
+    """What the agent has run so far."""
+    return measuring.cpu_nanoseconds(_agent())
 
 
 def drain() -> None:

@@ -4,8 +4,8 @@
     python -m tests.bench.guest RESULT
 
 writes RESULT, JSON: `counts[state][place][kind]` with the kinds of hookbench.c; `loader`,
-`programs` and `agent` as their functions below say. The places are two cgroups of the same
-depth; only `inside` is a workload, and only in the state `lictor`.
+`programs`, `agent` and `stack` as the functions that measure them say. The places are two cgroups
+of the same depth; only `inside` is a workload, and only in the state `lictor`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from enforcer import cgroups
 from enforcer.maps import Maps
 from enforcer.preflight import attach_mode
-from tests.bench import figures
+from tests.bench import figures, stack
 
 HERE = Path(__file__).resolve().parent
 FOLDER = Path("/bench")
@@ -151,6 +151,9 @@ def measure() -> dict[str, Any]:
     check_rings()
     figures.start_agent()
     agent |= flood()
+    lictor("down")
+    whole = stack.measure(say)
+    lictor("down")
     lictor("unload")
     counts["unloaded"] = both_places("unloaded")
     return {
@@ -160,6 +163,7 @@ def measure() -> dict[str, Any]:
         "loader": loader,
         "programs": programs,
         "agent": agent,
+        "stack": whole,
     }
 
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts what each hook costs, in VMs; `make bench` is this.
+"""Counts what hooks and a policy's way to the kernel cost, in VMs; then times the control plane.
+
+`make bench` is this.
 
     python -m tests.bench.run [--kernels '6.1 6.12'] [--attach lsm|fmod_ret|both] [--update-docs]
 
-Writes build/bench/hooks.json and prints its tables. Exit: 0 measured, whether or not the
-design's numbers hold (the tables say so); 1 something could not be measured.
+Writes hooks.json and controlplane.json into build/bench and prints their tables. Exit: 0 measured,
+whether or not the design's numbers hold (the tables say so); 1 something could not be measured.
 """
 
 from __future__ import annotations
@@ -16,10 +18,9 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from tests.bench import table
+from tests.bench import native, table
 from tests.bench.targets import Repetition, all_added, findings
 from tests.kernel.harness import matrix
 from tests.kernel.harness.image import REPOSITORY
@@ -112,6 +113,11 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     return parsed
 
 
+def _write(name: str, content: dict[str, Any]) -> None:
+    (RESULTS / name).write_text(json.dumps(content, indent=1) + "\n")
+    say(f"{(RESULTS / name).relative_to(REPOSITORY)} is written")
+
+
 def main(words: list[str] | None = None) -> int:
     """Entry point."""
     arguments = _arguments(words)
@@ -119,13 +125,14 @@ def main(words: list[str] | None = None) -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     try:
         boots = [measure(kernel, lsm=lsm) for kernel in arguments.kernels.split() for lsm in modes]
+        without_vm = native.measure(say)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    Path(RESULTS / "hooks.json").write_text(json.dumps(report(boots), indent=1) + "\n")
-    sections = "\n\n".join(table.section(raw) for raw in boots)
+    _write("hooks.json", report(boots))
+    _write("controlplane.json", {"version": VERSION, "time": time.time(), **without_vm})
+    sections = "\n\n".join([*map(table.section, boots), table.native_section(without_vm)])
     print(sections)
-    say(f"{(RESULTS / 'hooks.json').relative_to(REPOSITORY)} has all of it")
     if arguments.update_docs:
         settings = f"KERNELS='{arguments.kernels}' ATTACH={arguments.attach}"
         update_docs(boots, sections, f"make bench {settings}")

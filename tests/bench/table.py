@@ -96,19 +96,73 @@ def findings_table(raw: dict[str, Any]) -> str:
     )
 
 
-def memory_table(agent: dict[str, Any]) -> str:
-    """The agent's resident memory by kind."""
-    fields = list(agent["start"])
+def memory_table(rows: Sequence[tuple[str, dict[str, int]]]) -> str:
+    """Resident memory of processes, by kind."""
+    fields = list(rows[0][1])
     return markdown(
-        ("agent's memory, KiB", *fields),
+        ("resident memory, KiB", *fields),
+        ([title, *(f"{memory[name]:,}" for name in fields)] for title, memory in rows),
+    )
+
+
+def _memory_of(raw: dict[str, Any]) -> str:
+    agent, idle = raw["agent"], raw["stack"]["idle"]
+    return memory_table(
+        [
+            ("agent, alone, after its start", agent["start"]),
+            (f"agent, after {agent['events']:,} events", agent["after_events"]),
+            ("agent, whole node idle", idle["agent"]),
+            ("uplink, whole node idle", idle["uplink"]),
+            ("control plane, whole node idle", idle["controlplane"]),
+        ]
+    )
+
+
+def put_table(puts: list[dict[str, Any]]) -> str:
+    """What a policy takes from its PUT to the answer, and which process takes it."""
+    parts = ("client", "controlplane", "uplink", "agent")
+    return markdown(
         (
-            [title, *(f"{agent[key][name]:,}" for name in fields)]
-            for title, key in (
-                ("after its start", "start"),
-                (f"after {agent['events']:,} events", "after_events"),
-            )
+            "policy PUT to kernel, million guest instructions",
+            *("p50", "p99", "of p50: client", "control plane", "uplink", "agent"),
+        ),
+        (
+            [
+                f"{row['policies']} in force, {row['samples']} PUTs",
+                _millions(row["p50"]),
+                _millions(row["p99"]),
+                *(_millions(row["parts"][name]) for name in parts),
+            ]
+            for row in puts
         ),
     )
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:,.1f}"
+
+
+def native_section(raw: dict[str, Any]) -> str:
+    """Everything that was measured without a VM."""
+    taken = raw["ingest"]
+    rate = f"Ingest: {taken['events_per_cpu_second']:,} events for each CPU second of its process."
+    memory = memory_table(
+        [
+            ("control plane, after its start", taken["memory"]["start"]),
+            (f"control plane, after {taken['events']:,} events", taken["memory"]["after_events"]),
+        ]
+    )
+    puts = markdown(
+        ("policy PUT to answer without agent and kernel, ms", "p50", "p99"),
+        (
+            [
+                f"{row['policies']} in force, {row['samples']} PUTs",
+                *(_millions(row[name]) for name in ("p50", "p99")),
+            ]
+            for row in raw["puts"]
+        ),
+    )
+    return "\n\n".join(["### The control plane, without a VM", rate, puts, memory])
 
 
 def program_table(rows: list[dict[str, Any]]) -> str:
@@ -147,7 +201,8 @@ def section(raw: dict[str, Any]) -> str:
         repeated,
         findings_table(raw),
         processes,
-        memory_table(agent),
+        put_table(raw["stack"]["puts"]),
+        _memory_of(raw),
         program_table(raw["programs"]),
     ]
     return "\n\n".join(parts)

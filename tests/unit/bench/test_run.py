@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench import run, table
+from tests.bench import native, run, table
 from tests.kernel.harness.vm import VmResult
-from tests.unit.bench.samples import boot
+from tests.unit.bench import samples
 
 
 @pytest.fixture
@@ -22,10 +22,11 @@ def boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bo
     def run_vm(kernel: str, command: str, *, out: Path, lsm: bool, **_: Any) -> VmResult:
         asked.append((kernel, lsm))
         out.mkdir(exist_ok=True)
-        (out / "counts.json").write_text(json.dumps(boot()))
+        (out / "counts.json").write_text(json.dumps(samples.boot()))
         return VmResult("6.1.192", 0, b"", b"", tmp_path / "console")
 
     monkeypatch.setattr(run, "run_vm", run_vm)
+    monkeypatch.setattr(native, "measure", lambda _: samples.native())
     monkeypatch.setattr(run, "REPOSITORY", tmp_path)
     monkeypatch.setattr(run, "RESULTS", tmp_path / "bench")
     monkeypatch.setattr(run, "DOCUMENT", tmp_path / "benchmarks.md")
@@ -47,7 +48,11 @@ def test_results_hold_the_raw_medians_and_what_follows(
     assert entry["added"]["lictor"]["inside"]["fork"] == {"added": 0}
     assert all(target["holds"] is True for target in entry["targets"])
     assert entry["repetition"]["same"] == entry["repetition"]["cases"]
-    assert "| fork, wait | 1,000 |" in capsys.readouterr().out
+    found = json.loads((tmp_path / "bench/controlplane.json").read_text())
+    assert (found["version"], found["ingest"]["events_per_cpu_second"]) == (1, 20_000)
+    shown = capsys.readouterr().out
+    assert "| fork, wait | 1,000 |" in shown
+    assert "Ingest: 20,000 events for each CPU second of its process." in shown
 
 
 def test_kernels_and_ways_of_attaching_may_be_chosen(

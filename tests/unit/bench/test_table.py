@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench import run, table
-from tests.unit.bench.samples import boot
+from tests.unit.bench.samples import boot, native
 
 
 def cells(text: str, title: str) -> list[str]:
@@ -41,6 +41,32 @@ def test_a_section_says_how_far_a_second_run_agreed() -> None:
     raw["counts"]["none"]["inside"]["fork"]["again"] = 990
     shown = table.section(raw)
     assert "136 cases. It differed most, by 10 instructions (1.0 %), in: fork, none, in" in shown
+
+
+def test_a_put_shows_which_process_takes_what() -> None:
+    shown = table.put_table(boot()["stack"]["puts"])
+    title = "50 in force, 3 PUTs"
+    assert cells(shown, title) == [title, "90.0", "90.0", "18.0", "18.0", "18.0", "18.0"]
+
+
+def test_memory_of_every_process_is_shown() -> None:
+    shown = table.section(boot())
+    for title in (
+        "agent, alone, after its start",
+        "agent, after 50,000 events",
+        "uplink, whole node idle",
+        "control plane, whole node idle",
+    ):
+        assert cells(shown, title) == [title, "40,000", "30,000", "9,000", "1,000"]
+
+
+def test_what_needs_no_vm_has_a_section() -> None:
+    shown = table.native_section(native())
+    assert "Ingest: 20,000 events for each CPU second of its process.\n" in shown
+    title = "50 in force, 1 PUTs"
+    assert cells(shown, title) == [title, "31.2", "31.2"]
+    title = "control plane, after 50,000 events"
+    assert cells(shown, title)[1] == "40,000"
 
 
 def test_figures_are_replaced_between_the_markers() -> None:

@@ -106,3 +106,22 @@ def test_it_says_that_it_is_alive_again_and_again(
 
     asyncio.run(some_time())
     assert [manager.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+
+
+SETTLED = """\
+import gc
+from controlplane.contract import supervision
+held = [[] for _ in range(1000)]
+supervision.settle()
+print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)
+class Node: pass
+for _ in range(2 * supervision.COLLECT_AFTER):
+    node = Node()
+    node.itself = node
+print(sum(isinstance(each, Node) for each in gc.get_objects()) <= supervision.COLLECT_AFTER)
+"""
+
+
+def test_a_settled_daemon_looks_for_garbage_only_in_what_is_new() -> None:
+    done = subprocess.run([sys.executable, "-c", SETTLED], stdout=subprocess.PIPE, check=True)
+    assert done.stdout.split() == [b"True", b"True", b"True"]

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from controlplane.contract.wire import RequestError
-from enforcer import abi, gpu, pins, runs
+from enforcer import abi, cgroups, gpu, pins, runs
 from enforcer.runs import Runs, workload_rows
 from tests.unit.enforcer.test_enforcement import Node, policy
 
@@ -140,3 +141,22 @@ def test_rows_are_the_workloads_with_their_counts(node: Node) -> None:
     }  # fmt: skip
     assert rows[root]["armed"] is True
     assert (rows[99]["path"], rows[99]["policy"], rows[99]["events"]) == (None, "slot-77", 0)
+
+
+def test_rows_take_one_walk_however_many_there_are(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        node.pins.make_cgroup(f"/rl.slice/{number}")
+    node.enforcement.refresh()
+    walked: list[str] = []
+    walk = cgroups.walk
+
+    def noted(path: str) -> Iterator[tuple[str, int]]:
+        walked.append(path)
+        return walk(path)
+
+    monkeypatch.setattr(cgroups, "walk", noted)
+    assert len(workload_rows(node.enforcement, node.store)) == 6
+    # Once for itself and once for each folder below.
+    assert walked.count("/") == 1

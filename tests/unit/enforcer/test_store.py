@@ -188,3 +188,55 @@ def test_a_revision_that_is_gone_is_named(store: PolicyStore, tmp_path: Path) ->
 def test_other_users_cannot_read_policies(store: PolicyStore, tmp_path: Path) -> None:
     save(store)
     assert (tmp_path / "policies").stat().st_mode & 0o077 == 0
+
+
+def test_what_is_in_force_is_parsed_once(
+    store: PolicyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"p{number}" for number in range(20)]
+    for name in names:
+        save(store, name)
+    parsed_names: list[str] = []
+    whole = store.revision
+
+    def revision(name: str, number: int) -> StoredPolicy:
+        parsed_names.append(name)
+        return whole(name, number)
+
+    monkeypatch.setattr(store, "revision", revision)
+    for _ in range(3):
+        assert [store.active(name) is not None for name in store.names()] == [True] * 20
+    assert sorted(parsed_names) == sorted(names)
+    save(store, "p7")
+    assert [active.revision for name in names if (active := store.active(name))][6:9] == [1, 2, 1]
+    assert parsed_names[20:] == ["p7"]
+
+
+def test_what_another_process_writes_is_seen(store: PolicyStore, tmp_path: Path) -> None:
+    save(store)
+    assert store.names() == ["rl-sandbox"]
+    assert store.active("rl-sandbox") is not None
+    other = PolicyStore(tmp_path / "policies")
+    save(other)
+    save(other, "second")
+    active = store.active("rl-sandbox")
+    assert active is not None
+    assert active.revision == 2
+    other.remove("second")
+    assert store.names() == ["rl-sandbox"]
+
+
+def test_a_change_that_cannot_be_written_changes_nothing(
+    store: PolicyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(store)
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("enforcer.paths.write_atomically", full)
+    for change in (lambda: store.remove("rl-sandbox"), lambda: store.slot("second")):
+        with pytest.raises(OSError, match="No space"):
+            change()
+    assert store.names() == ["rl-sandbox"]
+    assert store.slots() == {FIRST_SLOT: "rl-sandbox"}
