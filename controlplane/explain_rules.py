@@ -12,10 +12,16 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.contract.policy import DevicesSection, EgressSection, ExecSection, Policy
+from controlplane.contract.policy import (
+    DevicesSection,
+    EgressSection,
+    ExecSection,
+    Policy,
+    UnixSection,
+)
 from controlplane.contract.policy_devices import NVIDIA_MAJOR, DeviceRule
 from controlplane.contract.policy_sections import EgressRule, ExecRule, Section
-from controlplane.explain_attempt import Attempt, Connection, Device, Program, section_of
+from controlplane.explain_attempt import Attempt, Connection, Device, Peer, Program, section_of
 
 GpuNames = Mapping[tuple[int, int], tuple[int | str, ...]]
 """(major, minor) of a GPU's own nodes -> what a policy may call that GPU, the best name first.
@@ -95,6 +101,8 @@ def judge_section(section: Section, attempt: Attempt, gpus: GpuNames | None) -> 
         return _judge_program(section, attempt)
     if isinstance(section, DevicesSection) and isinstance(attempt, Device):
         return _judge_device(section, attempt, gpus)
+    if isinstance(section, UnixSection) and isinstance(attempt, Peer):
+        return _judge_peer(section, attempt)
     return Judgement(False)
 
 
@@ -149,6 +157,13 @@ def _judge_device(section: DevicesSection, attempt: Device, gpus: GpuNames | Non
     if attempt.is_gpu and _names_gpu(section, attempt, gpus or {}):
         return Judgement(True, section.gpus_path)
     return Judgement(False)
+
+
+def _judge_peer(section: UnixSection, attempt: Peer) -> Judgement:
+    matching = [rule for rule in section.allow if rule.covers(attempt.name)]
+    if not matching:
+        return Judgement(False)
+    return Judgement(True, max(matching, key=lambda rule: len(rule.match_bytes)).field_path)
 
 
 def covers_number(rule: DeviceRule, attempt: Device) -> bool:

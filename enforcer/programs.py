@@ -23,6 +23,7 @@ SOURCES = (
     "event.c",
     "egress.c",
     "exec.c",
+    "unix.c",
     "device.c",
     "task.c",
     "iterate.c",

@@ -21,6 +21,7 @@ from .policy_document import Document, check_plain, read_document
 from .policy_faults import Fault, Location, PolicyError, expected, path_text, shown
 from .policy_node import PolicyNode, RawFault
 from .policy_sections import EgressSection, ExecSection, Section
+from .policy_unix_section import UnixSection
 
 __all__ = [
     "DevicesSection",
@@ -33,6 +34,7 @@ __all__ = [
     "PolicyError",
     "Selector",
     "Spec",
+    "UnixSection",
     "parse_policy",
     "parse_policy_object",
     "policy_digest",
@@ -87,19 +89,22 @@ class Grant(PolicyNode):
     grant, as a tool call does, never permits more.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"ingress", "unix", "dns", "limits", "guards"})
+    later: ClassVar[frozenset[str]] = frozenset({"ingress", "dns", "limits", "guards"})
 
     egress: EgressSection | None = None
     exec: ExecSection | None = None
     devices: DevicesSection | None = None
+    unix: UnixSection | None = None
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
         if not value.keys() & cls.model_fields.keys():
-            yield (), "grants nothing: name egress, exec or devices", value
+            yield (), "grants nothing: name egress, exec, devices or unix", value
 
     def sections(self) -> dict[str, Section]:
-        named = {"egress": self.egress, "exec": self.exec, "devices": self.devices}
+        named: dict[str, Section | None] = {
+            "egress": self.egress, "exec": self.exec, "devices": self.devices, "unix": self.unix,
+        }  # fmt: skip
         return {name: section for name, section in named.items() if section is not None}
 
 
@@ -117,7 +122,7 @@ def _rules_come_later() -> ValueError:
 
 class Spec(PolicyNode):
     later: ClassVar[frozenset[str]] = frozenset(
-        {"limits", "dns", "unix", "guards", "errno", "programs", "audit", "names", "responses"}
+        {"limits", "dns", "guards", "errno", "programs", "audit", "names", "responses"}
     )
 
     mode: Literal["audit", "enforce"]
@@ -126,7 +131,14 @@ class Spec(PolicyNode):
     ingress: Annotated[Literal["any", "none"], BeforeValidator(_ingress)] = "any"
     exec: ExecSection = Field(default_factory=lambda: ExecSection.of("any"))
     devices: DevicesSection = Field(default_factory=lambda: DevicesSection.of("any"))
+    unix: UnixSection = Field(default_factory=lambda: UnixSection.of("none"))
     grants: dict[str, Grant] = Field(default_factory=dict, max_length=MAXIMUM_GRANTS)
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        if isinstance(value, Mapping) and value.get("mode") == "audit":
+            return {"unix": "any", **value}
+        return value
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
@@ -173,7 +185,10 @@ class Policy(PolicyNode):
 
     def base_sections(self) -> dict[str, Section]:
         """What every task of a workload gets, by section name."""
-        return {"egress": self.spec.egress, "exec": self.spec.exec, "devices": self.spec.devices}
+        spec = self.spec
+        return {
+            "egress": spec.egress, "exec": spec.exec, "devices": spec.devices, "unix": spec.unix,
+        }  # fmt: skip
 
     def to_document(self) -> dict[str, Any]:
         """Plain data in canonical form: every section written, every value normalised."""
@@ -187,6 +202,7 @@ class Policy(PolicyNode):
             "ingress": self.spec.ingress,
             "exec": self.spec.exec.document(),
             "devices": self.spec.devices.document(),
+            "unix": self.spec.unix.document(),
         }
         if self.spec.grants:
             spec["grants"] = {

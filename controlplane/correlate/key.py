@@ -16,6 +16,7 @@ CLASSES: dict[str, IncidentClass] = {
     "socket": "egress",
     "exec": "exec",
     "device": "device",
+    "unix": "unix",
     "escape": "escape",
 }
 

@@ -24,7 +24,7 @@ def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episode", metavar="ID", help="only events of this episode's calls")
     parser.add_argument("--call", metavar="ID", help="only events of this tool call")
     parser.add_argument("--policy", metavar="NAME", help="only what this policy decided")
-    parser.add_argument("--kind", help="connect, send, socket, exec, device, escape, fork, …")
+    parser.add_argument("--kind", help="connect, send, socket, exec, device, unix, escape, …")
     parser.add_argument("--decision", choices=("allowed", "denied", "audited"))
     parser.set_defaults(run=events)
 
@@ -83,7 +83,7 @@ def _object(event: dict[str, Any]) -> str:
             if ":" in address:
                 address = f"[{address}]"
             return f"{object_['protocol']} {address}:{object_['port']}"
-        case "exec":
+        case "exec" | "unix":
             return str(object_["path"])
         case "device":
             name = object_["class"] or object_["type"]

@@ -11,7 +11,7 @@ import pytest
 from controlplane.explain import explain
 from enforcer.abi import Decision, EventKind, Reason
 from tests.unit.controlplane.contract.documents import parsed
-from tests.unit.controlplane.events import connect, event, execution, opening, raw_socket
+from tests.unit.controlplane.events import connect, event, execution, opening, raw_socket, reaching
 
 POLICY = parsed()
 REASONS = [reason.name.lower() for reason in Reason]
@@ -22,6 +22,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "socket": raw_socket()["object"],
     "exec": execution("/tmp/x")["object"],
     "device": opening(10, 229)["object"],
+    "unix": reaching("@bus")["object"],
 }
 
 
