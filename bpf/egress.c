@@ -162,7 +162,7 @@ static ALWAYS_INLINE void subject_of_socket(struct subject *s, struct socket_tag
 /* Made inside: then the programs on the workload's root see its packets. */
 static ALWAYS_INLINE bool made_here(struct sock *sk, struct subject *s)
 {
-	struct cgroup *cgroup = sk->cgroup;
+	struct cgroup *cgroup = sk->sk_cgrp_data.cgroup;
 	u64 id = cgroup ? cgroup->kn->id : 0;
 	struct scope *scope = LOOKUP(scopes, &id);
 

@@ -11,6 +11,9 @@
  *                 they were made (cgroup_mkdir), so no ancestor walk is needed.
  *   paths         longest prefix wins. "/usr/" + more bytes is the rule /usr/<anything>;
  *                 "/usr/bin/ssh\0", its NUL included, is that one file.
+ *   unix_names    the same for names of unix sockets, as the socket was bound: a path, or
+ *                 "@name" for an abstract one, where each NUL of the name is "@" (as ss -x).
+ *                 Under ruleset 0: sockets of Lictor's that every workload may reach.
  *   destinations  addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d. The longest prefix
  *                 carries the port ranges of every shorter one that contains it.
  *   grants        bit 0 is the base, which every task of a workload has; bit n is the
@@ -29,12 +32,14 @@
 #define MAX_DESTINATIONS 65536
 #define MAX_PATHS 65536
 #define MAX_DEVICES 65536
+#define MAX_UNIX_NAMES 65536
 #define MAX_THREAD_CALLS 16384
 #define MAX_SELECTORS 4096
 #define MAX_PORT_RANGES 32	/* per destination prefix, after merging */
 #define RULE_PATH_SIZE 244	/* longest rule path with its NUL, padded */
 #define EVENT_PATH_SIZE 4608	/* a path of 4,096 bytes and a margin for d_path */
 #define SHORT_PATH_SIZE 512	/* most paths: not under twice RULE_PATH_SIZE, see exec.c */
+#define UNIX_NAME_SIZE 128	/* a unix socket's name of 108 bytes; a power of two */
 #define FILTER_WORDS 4096	/* 64 bits each: a first, cheap "surely not covered" */
 #define DENIAL_RING_SIZE (4 << 20)
 #define ACTIVITY_RING_SIZE (8 << 20)
@@ -57,7 +62,8 @@ enum event_kind {
 	KIND_WORKLOAD = 8,	/* a covered workload's cgroup was made */
 	KIND_WORKLOAD_END = 9,	/* it was removed */
 	KIND_INBOUND = 10,	/* a connection or the first datagram from outside */
-	KIND_COUNT = 11,
+	KIND_UNIX = 11,		/* connect or datagram to a unix socket that is not the workload's */
+	KIND_COUNT = 12,
 };
 
 enum decision {
@@ -239,6 +245,13 @@ struct path_verdict {
 	u16 grant_rule;
 };
 
+/* unix_names: LPM over ruleset and name -> struct path_verdict. */
+struct unix_key {
+	u32 prefix_bits;
+	u32 ruleset;
+	char name[UNIX_NAME_SIZE];
+};
+
 /* devices: hash. */
 struct device_key {
 	u32 ruleset;
@@ -269,7 +282,7 @@ struct workload {
 	u64 spare[2];
 };
 
-/* One event. In an exec event the path and its NUL follow. */
+/* One event. In an exec event the path and its NUL follow, in a unix event UNIX_NAME_SIZE bytes. */
 struct event {
 	u16 version;
 	u8 kind;
@@ -314,10 +327,20 @@ struct event {
 			u32 prefix_bits;	/* this and the next: the start of a path_key */
 			u32 ruleset;
 		} exec;
+		struct {
+			u64 workload;	/* of the peer; 0: the host's */
+			u32 type;
+			u32 length;	/* of the name */
+			u32 prefix_bits;	/* this and the next: the start of a unix_key */
+			u32 ruleset;
+		} peer;
 	};
 };
 
-/* exec_scratch: task storage for the length of one exec; exec_scratch_long where a path needs it. */
+/*
+ * exec_scratch: task storage for the length of one exec, or of one look at a unix socket's name;
+ * exec_scratch_long where a path needs it.
+ */
 struct exec_scratch {
 	u64 file;		/* which struct file the path is of */
 	s32 length;		/* with NUL; negative: could not be read */

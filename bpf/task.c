@@ -74,37 +74,92 @@ static ALWAYS_INLINE bool unified(struct cgroup *cgroup)
 	return root && !READ(root, hierarchy_id);
 }
 
+/* How the scopes begin that podman and CRI-O make for monitors: MONITORS in enforcer/cgroups.py. */
+#define MONITOR_PODMAN "libpod-conmon-"
+#define MONITOR_CRIO "crio-conmon-"
+
+/* Unrolled, so that it is all constants: there is no memcmp to call. */
+static ALWAYS_INLINE bool begins(const char *name, const char *with, u32 length)
+{
+	u8 differs = 0;
+
+#pragma clang loop unroll(full)
+	for (u32 i = 0; i < length; i++)
+		differs |= name[i] ^ with[i];
+	return !differs;
+}
+
+static ALWAYS_INLINE bool is_monitor(struct kernfs_node *node)
+{
+	char name[16] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), READ(node, name));
+	return begins(name, MONITOR_PODMAN, sizeof(MONITOR_PODMAN) - 1) ||
+	       begins(name, MONITOR_CRIO, sizeof(MONITOR_CRIO) - 1);
+}
+
+static ALWAYS_INLINE bool outside(struct task_struct *task)
+{
+	u64 cgroup = bpf_get_current_cgroup_id();
+
+	if (task->bpf_storage && bpf_task_storage_get(MAP(tags), task, 0, 0))
+		return false;
+	return !LOOKUP(scopes, &cgroup);
+}
+
+/*
+ * The monitor starts the container runtime, which is software of the host: no workload. Who is
+ * in one, or came from one, cannot make itself such a place.
+ */
+static ALWAYS_INLINE bool made_for_monitor(struct kernfs_node *node)
+{
+	return is_monitor(node) && outside(bpf_get_current_task_btf());
+}
+
+/* A function of its own, so that its key's place on the stack is free again afterwards. */
+static ALWAYS_INLINE struct selector *selector_of(const char *path)
+{
+	struct selector_key key = { .prefix_bits = 8 * RULE_PATH_SIZE };
+
+	if (bpf_probe_read_kernel_str(key.path, sizeof(key.path), path) < 0)
+		return 0;
+	return LOOKUP(selectors, &key);
+}
+
 int task_cgroup_mkdir(u64 *ctx)
 {
 	struct cgroup *cgroup = (struct cgroup *)ctx[0];
 	const char *path = (const char *)ctx[1];
-	struct selector_key key = { .prefix_bits = 8 * RULE_PATH_SIZE };
 	struct scope *above, fresh = {};
 	struct selector *selector;
-	struct kernfs_node *node;
+	struct kernfs_node *node, *node_above;
 	struct cgroup *parent;
 	u64 id, parent_id;
+	bool monitor;
 
 	if (!unified(cgroup))
 		return 0;
 	node = READ(cgroup, kn);
 	id = READ(node, id);
+	monitor = made_for_monitor(node);
 	parent = READ(cgroup, parent);
-	node = parent ? READ(parent, kn) : 0;
-	parent_id = node ? READ(node, id) : 0;
+	node_above = parent ? READ(parent, kn) : 0;
+	parent_id = node_above ? READ(node_above, id) : 0;
 	above = LOOKUP(scopes, &parent_id);
 	if (above) {
 		fresh = *above;
 		if (above->flags & SCOPE_CHILDREN) {
+			if (monitor)
+				return 0;
 			fresh.parent = above->workload;
 			fresh.workload = id;
 			fresh.flags &= ~SCOPE_CHILDREN;
 		}
 	} else {
-		if (bpf_probe_read_kernel_str(key.path, sizeof(key.path), path) < 0)
-			return 0;
-		selector = LOOKUP(selectors, &key);
+		selector = selector_of(path);
 		if (!selector)
+			return 0;
+		if (selector->flags & SELECTOR_CHILD && monitor)
 			return 0;
 		fresh.workload = id;
 		fresh.policy = selector->policy;

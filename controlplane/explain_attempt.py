@@ -11,7 +11,7 @@ from typing import Any, Literal
 from controlplane.contract.event import SCHEMA_VERSION, exact_bytes
 from controlplane.contract.policy_devices import GPU_MAJORS, DeviceKind
 
-SectionName = Literal["egress", "ingress", "exec", "devices"]
+SectionName = Literal["egress", "ingress", "exec", "devices", "unix"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,18 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """A unix socket of the host or another workload; `name` as it was bound, exactly."""
+
+    name: bytes
+
+
+@dataclass(frozen=True)
 class Happening:
     """What no section of a policy judges: escape, fork, begin and end of a workload."""
 
 
-Attempt = Connection | Unaddressed | Program | Device | Happening
+Attempt = Connection | Unaddressed | Program | Device | Peer | Happening
 
 
 def section_of(attempt: Attempt) -> SectionName | None:
@@ -80,6 +87,8 @@ def section_of(attempt: Attempt) -> SectionName | None:
             return "exec"
         case Device():
             return "devices"
+        case Peer():
+            return "unix"
     return None
 
 
@@ -103,6 +112,8 @@ def _attempt(kind: str, what: Mapping[str, Any]) -> Attempt:
             return Unaddressed()
         case "exec":
             return Program(exact_bytes(dict(what), "path"))
+        case "unix":
+            return Peer(exact_bytes(dict(what), "path"))
         case "device":
             device_kind: DeviceKind = "block" if what["type"] == "block" else "char"
             return Device(device_kind, int(what["major"]), int(what["minor"]), what["class"])

@@ -17,6 +17,7 @@ from controlplane.explain_attempt import (
     Attempt,
     Connection,
     Device,
+    Peer,
     Program,
     Visit,
     section_of,
@@ -114,6 +115,8 @@ def _entry(attempt: Attempt, gpus: GpuNames | None) -> Change:
             return _destination(attempt)
         case Program():
             return Change("add", "spec.exec.allow", _path(attempt.path))
+        case Peer():
+            return Change("add", "spec.unix.allow", _socket(attempt.name))
         case Device() if attempt.is_gpu:
             return _gpu(attempt, gpus)
         case Device():
@@ -149,6 +152,18 @@ def _path(path: bytes) -> str:
     if text.endswith("/**"):
         raise ValueError(f"{shown}: no rule can name a file called '**'")
     return policy_values.exec_pattern(text)
+
+
+def _socket(name: bytes) -> str:
+    """The name as a rule for this very socket."""
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        shown = visible(name.decode("utf-8", "backslashreplace"))
+        raise ValueError(f"{shown}: the name is not UTF-8, and no rule can name it") from None
+    if text.endswith("/**"):
+        raise ValueError(f"{visible(text)}: no rule can name a socket called '**'")
+    return policy_values.unix_pattern(text)
 
 
 def _device(attempt: Device) -> Any:

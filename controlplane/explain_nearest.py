@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -13,11 +14,12 @@ from controlplane.contract.policy import (
     ExecSection,
     IngressSection,
     Policy,
+    UnixSection,
 )
 from controlplane.contract.policy_sections import EgressRule, ExecRule, IngressRule, Section
 from controlplane.contract.policy_values import EVERY_PORT, IPNetwork
 from controlplane.correlate.acts import visible
-from controlplane.explain_attempt import Attempt, Connection, Device, Program, section_of
+from controlplane.explain_attempt import Attempt, Connection, Device, Peer, Program, section_of
 from controlplane.explain_rules import (
     GpuNames,
     covers,
@@ -68,6 +70,8 @@ def _candidates(section: Section, attempt: Attempt) -> Iterator[Ranked]:
         yield from _programs(section, attempt)
     elif isinstance(section, DevicesSection) and isinstance(attempt, Device):
         yield from _devices(section, attempt)
+    elif isinstance(section, UnixSection) and isinstance(attempt, Peer):
+        yield from _sockets(section, attempt)
 
 
 def _connection_rank(rule: EgressRule | IngressRule, attempt: Connection) -> tuple[int, ...]:
@@ -149,6 +153,15 @@ def _common_folders(rule: ExecRule, path: bytes) -> list[bytes]:
             break
         common.append(mine)
     return common
+
+
+def _sockets(section: UnixSection, attempt: Peer) -> Iterator[Ranked]:
+    for rule in section.allow:
+        folders = zip(rule.match_bytes.split(b"/"), attempt.name.split(b"/"), strict=False)
+        common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], folders))
+        # The root folder alone is nothing in common.
+        if common > 1:
+            yield (common,), Nearest(rule.field_path, f"allows {visible(rule.path)} and no other")
 
 
 def _devices(section: DevicesSection, attempt: Device) -> Iterator[Ranked]:

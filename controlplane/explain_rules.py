@@ -18,10 +18,11 @@ from controlplane.contract.policy import (
     ExecSection,
     IngressSection,
     Policy,
+    UnixSection,
 )
 from controlplane.contract.policy_devices import NVIDIA_MAJOR, DeviceRule
 from controlplane.contract.policy_sections import EgressRule, ExecRule, IngressRule, Section
-from controlplane.explain_attempt import Attempt, Connection, Device, Program, section_of
+from controlplane.explain_attempt import Attempt, Connection, Device, Peer, Program, section_of
 
 GpuNames = Mapping[tuple[int, int], tuple[int | str, ...]]
 """(major, minor) of a GPU's own nodes -> what a policy may call that GPU, the best name first.
@@ -101,6 +102,8 @@ def judge_section(section: Section, attempt: Attempt, gpus: GpuNames | None) -> 
         return _judge_program(section, attempt)
     if isinstance(section, DevicesSection) and isinstance(attempt, Device):
         return _judge_device(section, attempt, gpus)
+    if isinstance(section, UnixSection) and isinstance(attempt, Peer):
+        return _judge_peer(section, attempt)
     return Judgement(False)
 
 
@@ -155,6 +158,13 @@ def _judge_device(section: DevicesSection, attempt: Device, gpus: GpuNames | Non
     if attempt.is_gpu and _names_gpu(section, attempt, gpus or {}):
         return Judgement(True, section.gpus_path)
     return Judgement(False)
+
+
+def _judge_peer(section: UnixSection, attempt: Peer) -> Judgement:
+    matching = [rule for rule in section.allow if rule.covers(attempt.name)]
+    if not matching:
+        return Judgement(False)
+    return Judgement(True, max(matching, key=lambda rule: len(rule.match_bytes)).field_path)
 
 
 def covers_number(rule: DeviceRule, attempt: Device) -> bool:

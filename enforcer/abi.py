@@ -19,12 +19,14 @@ MAX_WORKLOADS = 16384
 MAX_DESTINATIONS = 65536
 MAX_PATHS = 65536
 MAX_DEVICES = 65536
+MAX_UNIX_NAMES = 65536
 MAX_THREAD_CALLS = 16384
 MAX_SELECTORS = 4096
 MAX_PORT_RANGES = 32
 RULE_PATH_SIZE = 244
 EVENT_PATH_SIZE = 4608
 SHORT_PATH_SIZE = 512
+UNIX_NAME_SIZE = 128
 FILTER_WORDS = 4096
 DENIAL_RING_SIZE = 4 << 20
 ACTIVITY_RING_SIZE = 8 << 20
@@ -50,9 +52,10 @@ class EventKind(enum.IntEnum):
     WORKLOAD = 8
     WORKLOAD_END = 9
     INBOUND = 10
+    UNIX = 11
 
 
-KIND_COUNT = 11
+KIND_COUNT = 12
 
 
 class Decision(enum.IntEnum):
@@ -289,6 +292,14 @@ class PathVerdict(Structure):
     ]
 
 
+class UnixKey(Structure):
+    _fields_ = [
+        ("prefix_bits", c_uint32),
+        ("ruleset", c_uint32),
+        ("name", c_char * UNIX_NAME_SIZE),
+    ]
+
+
 class DeviceKey(Structure):
     _fields_ = [
         ("ruleset", c_uint32),
@@ -355,11 +366,22 @@ class EventExec(Structure):
     ]
 
 
+class EventPeer(Structure):
+    _fields_ = [
+        ("workload", c_uint64),
+        ("type", c_uint32),
+        ("length", c_uint32),
+        ("prefix_bits", c_uint32),
+        ("ruleset", c_uint32),
+    ]
+
+
 class EventObject(Union):
     _fields_ = [
         ("net", EventNet),
         ("device", EventDevice),
         ("exec", EventExec),
+        ("peer", EventPeer),
     ]
 
 

@@ -18,7 +18,7 @@ KIND_UNION = 5
 # struct -> fields in C; a type of ours where only the address is used. `struct path` and
 # `struct cgroup` begin with what the programs take them for (checked below).
 STRUCTS: dict[str, tuple[str, ...]] = {
-    "kernfs_node": ("u64 id",),
+    "kernfs_node": ("u64 id", "const char *name"),
     "cgroup_root": ("int hierarchy_id",),
     "cgroup": ("struct kernfs_node *kn", "struct cgroup_root *root"),
     "css_set": ("struct cgroup *dfl_cgrp",),
@@ -32,13 +32,16 @@ STRUCTS: dict[str, tuple[str, ...]] = {
         "void *bpf_storage",
     ),
     "net": ("u64 net_cookie",),
+    "sock_cgroup_data": ("struct cgroup *cgroup",),
     "sock": (
         "u16 skc_family",
         "struct net *skc_net",
         "u16 sk_type",
         "u16 sk_protocol",
-        "struct cgroup *cgroup",
+        "struct sock_cgroup_data sk_cgrp_data",
     ),
+    "unix_address": ("int len", "char name[0]"),
+    "unix_sock": ("struct unix_address *addr", "struct sock *peer"),
     "socket": ("struct sock *sk",),
     "super_block": ("dev_t s_dev",),
     "inode": ("umode_t i_mode", "struct super_block *i_sb", "unsigned long i_ino", "dev_t i_rdev"),
@@ -84,8 +87,8 @@ class KernelTypes:
             if name == field:
                 return base + offset, self._lib.btf__resolve_size(self._btf, member_type)
             kind = (self._words(member_type)[1] >> 24) & 0x1F
-            # anonymous members, and the named parts that sock keeps some fields in
-            if kind in (KIND_STRUCT, KIND_UNION) and name in ("", "__sk_common", "sk_cgrp_data"):
+            # anonymous members, and the one named part that sock keeps its first fields in
+            if kind in (KIND_STRUCT, KIND_UNION) and (not name or name == "__sk_common"):
                 inner.append((member_type, base + offset))
         for member_type, offset in inner:
             if depth and (found := self._find(member_type, field, offset, depth - 1)):
@@ -100,6 +103,11 @@ class KernelTypes:
             raise LookupError(f"this kernel's BTF has no struct {struct} with a field {field}")
         return found
 
+    def size(self, struct: str) -> int:
+        """Bytes of a struct."""
+        type_id = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), KIND_STRUCT)
+        return int(self._lib.btf__resolve_size(self._btf, type_id))
+
     def declare(self, struct: str, fields: tuple[str, ...]) -> str:
         """C text of a struct that has just `fields`, each where this kernel has it."""
         position = 0
@@ -110,11 +118,13 @@ class KernelTypes:
                 parts.append(f"char pad_{offset}[{offset - position}];")
             parts.append(f"{text};")
             position = offset + size
+        if (whole := self.size(struct)) > position:
+            parts.append(f"char pad_end[{whole - position}];")
         return f"struct {struct} {{ {' '.join(parts)} }};"
 
 
 def _name(field: str) -> str:
-    return field.split()[-1].lstrip("*")
+    return field.split()[-1].lstrip("*").removesuffix("[0]")
 
 
 def kernel_header() -> str:

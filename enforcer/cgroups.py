@@ -9,6 +9,9 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 
+MONITORS = ("libpod-conmon-", "crio-conmon-")
+"""How the scopes begin in which podman and CRI-O keep a container's monitor, beside its own."""
+
 
 def cgroup_id(path: str) -> int:
     """Id of the cgroup `path` (from the tree's root, `/a/b`); FileNotFoundError without one."""
@@ -23,6 +26,11 @@ def folder(path: str) -> Path:
 def exists(path: str) -> bool:
     """Whether there is a cgroup `path`."""
     return folder(path).is_dir()
+
+
+def is_monitor(path: str) -> bool:
+    """Whether the cgroup `path` is called like a monitor's."""
+    return path.rpartition("/")[2].startswith(MONITORS)
 
 
 def walk(path: str) -> Iterator[tuple[str, int]]:

@@ -20,11 +20,13 @@ from controlplane.contract.policy import (
     IngressSection,
     Policy,
     Selector,
+    UnixSection,
 )
 from controlplane.contract.policy_devices import DeviceRule
 from controlplane.contract.policy_sections import NetworkRule
 from controlplane.contract.policy_values import IPNetwork
 from enforcer import abi
+from enforcer.compiler_unix import unix_entries
 from enforcer.gpu import Gpus
 
 PROTOCOLS = {"any": 0, "tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
@@ -47,6 +49,7 @@ class CompiledPolicy:
     rules: list[str] = field(default_factory=list)
     destinations: list[tuple[abi.DestinationKey, abi.Destination]] = field(default_factory=list)
     paths: list[tuple[abi.PathKey, abi.PathVerdict]] = field(default_factory=list)
+    unix_names: list[tuple[abi.UnixKey, abi.PathVerdict]] = field(default_factory=list)
     devices: list[tuple[abi.DeviceKey, abi.DeviceVerdict]] = field(default_factory=list)
     selectors: list[tuple[abi.SelectorKey, abi.Selector]] = field(default_factory=list)
 
@@ -59,6 +62,7 @@ class _Scope:
     egress: EgressSection | None
     exec: ExecSection | None
     devices: DevicesSection | None
+    unix: UnixSection | None
     ingress: IngressSection | None = None
 
 
@@ -91,17 +95,19 @@ def compile_policy(
     Raises CompileError where the policy exceeds a table, ValueError for GPUs that cannot be found.
     """
     spec = policy.spec
-    scopes = [_Scope(abi.GRANT_BASE, spec.egress, spec.exec, spec.devices, spec.ingress)]
+    scopes = [_Scope(abi.GRANT_BASE, spec.egress, spec.exec, spec.devices, spec.unix, spec.ingress)]
     for name, grant in spec.grants.items():
-        scopes.append(_Scope(1 << grants[name], grant.egress, grant.exec, grant.devices))
+        bit = 1 << grants[name]
+        scopes.append(_Scope(bit, grant.egress, grant.exec, grant.devices, grant.unix))
     rules = _Rules()
     head = abi.Ruleset(
         policy=slot, revision=revision, mode=MODES[spec.mode], error=1, loopback_rule=abi.NO_RULE
     )
     for section in abi.Section:
+        name = section.name.lower()
         head.any_rule[section] = abi.NO_RULE
         for scope in scopes:
-            part = getattr(scope, section.name.lower(), None)
+            part = getattr(scope, name, None)
             if part is not None and part.kind == "any":
                 head.any[section] |= scope.bit
                 head.any_rule[section] = min(head.any_rule[section], rules.number(part.field_path))
@@ -109,6 +115,8 @@ def compile_policy(
     compiled.destinations = _destinations(policy.name, scopes, ruleset, rules, head)
     compiled.destinations += _sources(policy.name, spec.ingress, ruleset, rules)
     compiled.paths = _paths(scopes, ruleset, rules)
+    sections = [(scope.bit, scope.unix) for scope in scopes]
+    compiled.unix_names = unix_entries(sections, ruleset, rules.number)
     compiled.devices = _devices(scopes, ruleset, rules, resolve_gpus)
     compiled.selectors = [compile_selector(selector, slot) for selector in spec.select]
     compiled.rules = rules.paths

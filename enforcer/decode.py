@@ -105,6 +105,15 @@ class Decoder:
                     "inode": raw.exec.inode,
                     "device": f"{raw.exec.device >> 20}:{raw.exec.device & 0xFFFFF}",
                 }
+            case EventKind.UNIX:
+                name = record[HEAD : HEAD + raw.peer.length]
+                if len(name) < raw.peer.length:
+                    raise ValueError(f"unix record holds {len(name)} of {raw.peer.length} bytes")
+                return {
+                    **text_field("path", name),
+                    "type": TYPES.get(raw.peer.type, str(raw.peer.type)),
+                    "peer": self._names.workload(raw.peer.workload) if raw.peer.workload else None,
+                }
             case EventKind.DEVICE:
                 return {
                     "type": "block" if raw.device.block else "char",

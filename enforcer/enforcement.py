@@ -199,7 +199,8 @@ class Enforcement:
         owner = pins.owner(self.maps)
         roots: list[str] = []
         if selector.form == "children":
-            roots = [path for path, _ in cgroups.children(selector.path)]
+            found = cgroups.children(selector.path)
+            roots = [path for path, cgroup in found if not self._is_monitors(path, cgroup)]
         elif cgroups.exists(selector.path):
             roots = [selector.path]
         for root in roots:
@@ -215,17 +216,29 @@ class Enforcement:
         root_id = cgroups.cgroup_id(root)
         workload = {root: root_id}
         for path, cgroup in cgroups.walk(root):
-            above = workload.get(path.rpartition("/")[0], root_id)
+            parent = path.rpartition("/")[0]
+            if path != root and parent not in workload:
+                continue
+            above = workload.get(parent, root_id)
             own = children and path != root and above == root_id
+            if own and self._is_monitors(path, cgroup):
+                continue
             workload[path] = cgroup if path == root or own else above
             if self.maps.scopes.get(cgroup) is not None:
                 continue
             scope = abi.Scope(workload=workload[path], policy=slot)
             if children and path == root:
                 scope.flags = ScopeFlag.CHILDREN
-            if own:
+            if workload[path] != root_id:
                 scope.parent = root_id
             self._set_scope(cgroup, scope)
+
+    def _is_monitors(self, path: str, cgroup: int) -> bool:
+        """Whether a workload's place is a monitor's and none of ours, as bpf/task.c decides it.
+
+        One that has a scope was made from inside a workload, and stays covered.
+        """
+        return cgroups.is_monitor(path) and self.maps.scopes.get(cgroup) is None
 
     def _set_scope(self, cgroup: int, scope: abi.Scope) -> None:
         self.tasks.mark_covered(cgroup)

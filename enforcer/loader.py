@@ -30,6 +30,7 @@ from loguru import logger
 
 from enforcer import abi, cgroups, libbpf, paths, pins
 from enforcer.canary import run_canary
+from enforcer.compiler_unix import unix_key
 from enforcer.enforcement import Enforcement
 from enforcer.maps import Maps
 from enforcer.preflight import attach_mode
@@ -136,6 +137,12 @@ def _in_root_cgroup() -> Iterator[None]:
         cgroups.enter(before)
 
 
+def _open_calls_socket(maps: Maps) -> None:
+    """Every workload may reach it, whatever its policy says of unix sockets."""
+    name = bytes(paths.CALLS_SOCKET) + b"\0"
+    maps.unix_names.put(unix_key(0, name), abi.PathVerdict(allow=abi.GRANT_BASE))
+
+
 def _mount_bpf_file_system() -> None:
     if not os.path.ismount(BPF_FILE_SYSTEM):
         subprocess.run(["mount", "-t", "bpf", "bpf", str(BPF_FILE_SYSTEM)], check=True)
@@ -158,6 +165,7 @@ def _run(mode: AttachMode, started: float, *, reload: bool) -> bool:
     before = pins.sets()
     with _in_root_cgroup():
         maps = Maps.create()
+    _open_calls_socket(maps)
     kept = None if reload else in_force(maps, mode)
     if kept is not None:
         number, before = kept, []

@@ -66,6 +66,7 @@ MAPS: dict[str, MapSpec] = {
     "rulesets": _array(abi.Ruleset, abi.MAX_RULESETS),
     "destinations": _trie(abi.DestinationKey, abi.Destination, abi.MAX_DESTINATIONS),
     "paths": _trie(abi.PathKey, abi.PathVerdict, abi.MAX_PATHS),
+    "unix_names": _trie(abi.UnixKey, abi.PathVerdict, abi.MAX_UNIX_NAMES),
     "devices": _hash(abi.DeviceKey, abi.DeviceVerdict, abi.MAX_DEVICES),
     "thread_calls": _hash(c_uint32, abi.ThreadCall, abi.MAX_THREAD_CALLS),
     "workloads": _hash(c_uint64, abi.Workload, abi.MAX_WORKLOADS),
@@ -208,6 +209,7 @@ class Maps:
             "destinations", descriptors["destinations"]
         )
         self.paths: Table[abi.PathVerdict] = Table("paths", descriptors["paths"])
+        self.unix_names: Table[abi.PathVerdict] = Table("unix_names", descriptors["unix_names"])
         self.devices: Table[abi.DeviceVerdict] = Table("devices", descriptors["devices"])
         self.thread_calls: Table[abi.ThreadCall] = Table(
             "thread_calls", descriptors["thread_calls"]

@@ -25,6 +25,7 @@ SOURCES = (
     "egress.c",
     "packet.c",
     "exec.c",
+    "unix.c",
     "device.c",
     "task.c",
     "iterate.c",

@@ -31,6 +31,8 @@ PROGRAMS = (
     Program("egress_socket_created", "fexit", "security_socket_post_create"),
     Program("egress_socket_connecting", "fexit", "security_socket_connect"),
     Program("exec_bprm_check", "security", "bprm_check_security"),
+    Program("unix_stream_connect", "security", "unix_stream_connect"),
+    Program("unix_may_send", "security", "unix_may_send"),
     Program("device_file_open", "security", "file_open"),
     Program("task_task_alloc", "security", "task_alloc"),
     Program("task_cgroup_mkdir", "tracepoint", "cgroup_mkdir"),

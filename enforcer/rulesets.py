@@ -27,6 +27,7 @@ class PolicyTables(Protocol):
     rulesets: Any
     destinations: Any
     paths: Any
+    unix_names: Any
     devices: Any
 
 
@@ -83,16 +84,18 @@ class Rulesets:
 
     def erase(self, number: int) -> None:
         """Delete a ruleset that no policy points to."""
-        for table in (self._tables.destinations, self._tables.paths, self._tables.devices):
+        tables = self._tables
+        for table in (tables.destinations, tables.paths, tables.unix_names, tables.devices):
             for key in list(table.keys()):
                 if key.ruleset & ~abi.INGRESS_RULES == number:
                     table.delete(key)
-        self._tables.rulesets.put(number, abi.Ruleset())
+        tables.rulesets.put(number, abi.Ruleset())
 
     def _entries(self, compiled: CompiledPolicy) -> tuple[tuple[Any, list[Any]], ...]:
         return (
             (self._tables.destinations, compiled.destinations),
             (self._tables.paths, compiled.paths),
+            (self._tables.unix_names, compiled.unix_names),
             (self._tables.devices, compiled.devices),
         )
 

@@ -20,7 +20,6 @@ NOT_ARMED = "its socket programs are not attached yet"
 # What runtimes call a container's cgroup: 64 hex digits, with the runtime's name before them
 # where systemd holds the cgroup. Source: containerd's, CRI-O's, podman's and runc's cgroup paths.
 _CONTAINER = re.compile(r"(?:[a-z]+(?:-[a-z]+)*-)?[0-9a-f]{64}(?:\.scope)?")
-_NO_CONTAINER = "-conmon-"
 
 
 def node_report(
@@ -99,7 +98,7 @@ def uncovered_containers(covered: Iterable[WorkloadReport]) -> list[WorkloadRepo
 def is_container(path: str) -> bool:
     """Whether a cgroup's name is one that a container runtime gives."""
     name = path.rpartition("/")[2]
-    return _CONTAINER.fullmatch(name) is not None and _NO_CONTAINER not in name
+    return _CONTAINER.fullmatch(name) is not None and not cgroups.is_monitor(path)
 
 
 def _fitting(workloads: list[WorkloadReport]) -> tuple[list[WorkloadReport], int]:

@@ -21,6 +21,7 @@ from .policy_document import Document, check_plain, read_document
 from .policy_faults import Fault, Location, PolicyError, path_text, shown
 from .policy_node import PolicyNode, RawFault
 from .policy_sections import EgressSection, ExecSection, IngressSection, Section
+from .policy_unix_section import UnixSection
 
 __all__ = [
     "DevicesSection",
@@ -34,6 +35,7 @@ __all__ = [
     "PolicyError",
     "Selector",
     "Spec",
+    "UnixSection",
     "parse_policy",
     "parse_policy_object",
     "policy_digest",
@@ -88,25 +90,28 @@ class Grant(PolicyNode):
     grant, as a tool call does, never permits more.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"ingress", "unix", "dns", "limits", "guards"})
+    later: ClassVar[frozenset[str]] = frozenset({"ingress", "dns", "limits", "guards"})
 
     egress: EgressSection | None = None
     exec: ExecSection | None = None
     devices: DevicesSection | None = None
+    unix: UnixSection | None = None
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
         if not value.keys() & cls.model_fields.keys():
-            yield (), "grants nothing: name egress, exec or devices", value
+            yield (), "grants nothing: name egress, exec, devices or unix", value
 
     def sections(self) -> dict[str, Section]:
-        named = {"egress": self.egress, "exec": self.exec, "devices": self.devices}
+        named: dict[str, Section | None] = {
+            "egress": self.egress, "exec": self.exec, "devices": self.devices, "unix": self.unix,
+        }  # fmt: skip
         return {name: section for name, section in named.items() if section is not None}
 
 
 class Spec(PolicyNode):
     later: ClassVar[frozenset[str]] = frozenset(
-        {"limits", "dns", "unix", "guards", "errno", "programs", "audit", "names", "responses"}
+        {"limits", "dns", "guards", "errno", "programs", "audit", "names", "responses"}
     )
 
     mode: Literal["audit", "enforce"]
@@ -115,7 +120,14 @@ class Spec(PolicyNode):
     ingress: IngressSection = Field(default_factory=lambda: IngressSection.of("any"))
     exec: ExecSection = Field(default_factory=lambda: ExecSection.of("any"))
     devices: DevicesSection = Field(default_factory=lambda: DevicesSection.of("any"))
+    unix: UnixSection = Field(default_factory=lambda: UnixSection.of("none"))
     grants: dict[str, Grant] = Field(default_factory=dict, max_length=MAXIMUM_GRANTS)
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        if isinstance(value, Mapping) and value.get("mode") == "audit":
+            return {"unix": "any", **value}
+        return value
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
@@ -167,6 +179,7 @@ class Policy(PolicyNode):
             "ingress": self.spec.ingress,
             "exec": self.spec.exec,
             "devices": self.spec.devices,
+            "unix": self.spec.unix,
         }
 
     def to_document(self) -> dict[str, Any]:
@@ -181,6 +194,7 @@ class Policy(PolicyNode):
             "ingress": self.spec.ingress.document(),
             "exec": self.spec.exec.document(),
             "devices": self.spec.devices.document(),
+            "unix": self.spec.unix.document(),
         }
         if self.spec.grants:
             spec["grants"] = {

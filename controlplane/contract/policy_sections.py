@@ -76,7 +76,7 @@ def _changed(value: object) -> object:
     return value
 
 
-def _without_allow(value: Mapping[str, object], hint: str = "") -> Iterator[RawFault]:
+def without_allow(value: Mapping[str, object], hint: str = "") -> Iterator[RawFault]:
     if "allow" not in value:
         yield ("allow",), f"is missing{hint}: write 'none' to allow nothing", None
 
@@ -177,7 +177,7 @@ class EgressSection(Section):
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
-        yield from _without_allow(value)
+        yield from without_allow(value)
 
     def rules_document(self) -> Document:
         return {"allow": [rule.document() for rule in self.allow]}
@@ -196,7 +196,7 @@ class IngressSection(Section):
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
-        yield from _without_allow(value)
+        yield from without_allow(value)
 
     def rules_document(self) -> Document:
         return {"allow": [rule.document() for rule in self.allow]}
@@ -251,7 +251,7 @@ class ExecSection(Section):
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
-        yield from _without_allow(value, " (a list of denials allows nothing)")
+        yield from without_allow(value, " (a list of denials allows nothing)")
         allowed = {path: index for index, path in _written_paths(value.get("allow"))}
         for index, path in _written_paths(value.get("deny")):
             if path in allowed:

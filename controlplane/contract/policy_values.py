@@ -13,6 +13,7 @@ from typing import Literal
 from .policy_faults import expected, shown
 
 PATH_BYTES = 240
+UNIX_NAME_BYTES = 108
 EVERY_PORT = ((0, 65535),)
 
 IPNetwork = IPv4Network | IPv6Network
@@ -73,6 +74,30 @@ def exec_pattern(value: object) -> str:
             f"{shown(pattern)} is not built yet ({shown(glob.group())} inside a path comes with "
             "a later version); write one path, or a folder with '/**' for everything below it"
         )
+    return pattern
+
+
+def unix_pattern(value: object) -> str:
+    """The name of a unix socket: its path, a folder with `/**`, or `@name` for an abstract one."""
+    pattern = text(value)
+    if pattern.startswith("@"):
+        if not pattern.isprintable():
+            raise ValueError(f"{shown(pattern)} holds characters that do not print")
+        if pattern == "@":
+            raise ValueError("'@' is no name: an abstract socket is '@' and its name")
+    elif not pattern.startswith("/"):
+        raise ValueError(
+            f"{shown(pattern)} is not a socket's name: a path starts with '/', an abstract name"
+            " with '@' (in quotes)"
+        )
+    else:
+        pattern = exec_pattern(pattern)
+    glob = _GLOB.search(pattern.removesuffix("/**"))
+    if glob is not None:
+        raise ValueError(f"{shown(pattern)} is not built yet: only '/**' may stand, at the end")
+    size = len(pattern.removesuffix("**").encode("utf-8"))
+    if size > UNIX_NAME_BYTES:
+        raise ValueError(f"{shown(pattern)} has {size} bytes, the limit is {UNIX_NAME_BYTES}")
     return pattern
 
 

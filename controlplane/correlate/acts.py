@@ -21,7 +21,7 @@ def target(event: Mapping[str, Any]) -> str:
         case "socket":
             family = str(what.get("family"))
             text = f"{SOCKET_FAMILIES.get(family, family)} socket ({what.get('type')})"
-        case "exec":
+        case "exec" | "unix":
             text = str(what.get("path"))
         case "device":
             number = f"{what.get('major')}:{what.get('minor')}"
@@ -47,6 +47,8 @@ def lead(event: Mapping[str, Any]) -> str:
             return f"exec of {what}"
         case "device":
             return f"open of {what}"
+        case "unix":
+            return f"reach for unix socket {what}"
         case "escape":
             return "process left its workload's cgroup"
         case _:

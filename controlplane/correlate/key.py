@@ -17,6 +17,7 @@ CLASSES: dict[str, IncidentClass] = {
     "inbound": "ingress",
     "exec": "exec",
     "device": "device",
+    "unix": "unix",
     "escape": "escape",
 }
 

@@ -39,7 +39,7 @@ def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episode", metavar="ID", help="only events of this episode's calls")
     parser.add_argument("--call", metavar="ID", help="only events of this tool call")
     parser.add_argument("--policy", metavar="NAME", help="only what this policy decided")
-    parser.add_argument("--kind", help="connect, send, socket, exec, device, escape, fork, …")
+    parser.add_argument("--kind", help="connect, send, socket, exec, device, unix, escape, …")
     parser.add_argument("--decision", choices=("allowed", "denied", "audited"))
     add_api_arguments(parser)
     parser.set_defaults(run=events)
@@ -127,7 +127,7 @@ def _object(kind: str, what: Mapping[str, Any]) -> str:
             return f"{what.get('protocol')} {address}:{what.get('port')}"
         case "inbound":
             return f"{what.get('protocol')} from {what.get('address')} to :{what.get('local_port')}"
-        case "exec":
+        case "exec" | "unix":
             return str(what.get("path"))
         case "device":
             name = what.get("class") or what.get("type")

@@ -11,6 +11,7 @@ before there is Lictor: its attempts are real.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -52,8 +53,9 @@ spec:
   select: [{{cgroup: {SLICE}/**}}]
   egress: none
   ingress: any
-  exec: any
+  exec: {{allow: [/bin/knock]}}
   devices: any
+  unix: any
 """
 
 
@@ -83,6 +85,7 @@ def _start_container() -> None:
         (_ROOT / name).mkdir(parents=True)
     program = str(_ROOT / "bin/knock")
     run("gcc", "-O1", "-static", "-o", program, str(SOURCES / "knock.c"))
+    shutil.copy(program, _ROOT / "bin/other")
     run("podman", "run", "--detach", f"--name={CONTAINER}", "--restart=always", "--privileged",
         "--network=host", f"--cgroup-parent={SLICE[1:]}", "--rootfs", str(_ROOT),
         *_ATTEMPTS)  # fmt: skip

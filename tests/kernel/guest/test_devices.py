@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -11,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.guest.attempts.devices import open_read, open_write, read_start, use_standard
+from tests.kernel.guest.attempts.devices import (
+    open_nodes,
+    open_own_node,
+    open_read,
+    open_write,
+    read_start,
+    use_standard,
+)
 from tests.kernel.guest.child import Outcome, attempt
 from tests.kernel.guest.conftest import Confine
 from tests.kernel.guest.nodes import CountedNode
@@ -77,6 +85,31 @@ def test_device_that_no_rule_names_is_closed(path: str, without: Workload) -> No
         subprocess.run(["modprobe", "tun"], check=True)
     assert attempt(open_read, path) == Outcome()
     assert denied(without.run(open_read, path))
+
+
+def test_every_node_of_the_machine_but_the_standard_ones_is_closed(without: Workload) -> None:
+    """Memory, ports, disks, loop control, clocks, input: whatever is there."""
+    found = without.run(open_nodes).value
+    assert len(found) > 20
+    numbers = {path: Path(path).stat().st_rdev for path in found}
+    standard = {os.makedev(*number) for number in STANDARD.values()}
+    others = {
+        path: error
+        for path, error in found.items()
+        if numbers[path] not in standard and not path.startswith("/dev/pts/")
+    }
+    others.pop("/dev/tty")
+    assert {path for path, error in others.items() if error != errno.EPERM} == set()
+    for number in (os.makedev(1, 1), os.makedev(1, 4), Path("/").stat().st_dev):
+        assert number in {numbers[path] for path in others}
+
+
+def test_number_that_no_driver_has_is_closed_already(tmp_path: Path, without: Workload) -> None:
+    """As /dev/kvm, before its module is loaded: a rule needs no driver."""
+    node = tmp_path / "kvm"
+    os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(10, 232))
+    assert attempt(open_own_node, str(node)).errno == errno.ENODEV
+    assert denied(without.run(open_own_node, str(node)))
 
 
 @pytest.mark.parametrize(("section", "reason"), [("any", "any"), ("none", "not_allowed")])

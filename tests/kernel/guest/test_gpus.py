@@ -14,7 +14,16 @@ import pytest
 
 from tests.kernel.guest.attempts import sockets
 from tests.kernel.guest.attempts.devices import (
+    make_node,
+    open_below_root,
+    open_bind_mount,
+    open_device_file_system,
+    open_extensible,
+    open_handle,
     open_link,
+    open_of_other_process,
+    open_overlay,
+    open_own_file_system,
     open_own_node,
     open_read,
     open_write,
@@ -35,6 +44,14 @@ WAYS = {
     "node-of-another-name": open_own_node,
     "symbolic-link": open_link,
     "reopened-path-descriptor": reopen_path_descriptor,
+    "openat2": open_extensible,
+    "file-handle": open_handle,
+    "root-of-another-process": open_of_other_process,
+    "bind-mount": open_bind_mount,
+    "own-file-system": open_own_file_system,
+    "device-file-system": open_device_file_system,
+    "overlay": open_overlay,
+    "chroot": open_below_root,
 }
 
 
@@ -85,8 +102,11 @@ def test_every_node_of_a_gpu_driver_is_closed(
     ]
 
 
-def test_open_by_io_uring_is_judged(gpus: dict[str, CountedNode], without: Workload) -> None:
-    node, arguments = gpus["nvidia0"], (compiled("uring"), "open", gpus["nvidia0"].path)
+@pytest.mark.parametrize("way", ["open", "openat2", "worker"])
+def test_open_by_io_uring_is_judged(
+    way: str, gpus: dict[str, CountedNode], without: Workload
+) -> None:
+    node, arguments = gpus["nvidia0"], (compiled("uring"), way, gpus["nvidia0"].path)
     node.opens()
     assert attempt(sockets.program, *arguments).errno is None
     assert node.opens() == 1
@@ -94,16 +114,18 @@ def test_open_by_io_uring_is_judged(gpus: dict[str, CountedNode], without: Workl
     assert node.opens() == 0
 
 
+@pytest.mark.parametrize("owner", ["inherited", "another process's"])
 def test_descriptor_from_outside_cannot_be_reopened(
-    gpus: dict[str, CountedNode], without: Workload
+    owner: str, gpus: dict[str, CountedNode], without: Workload
 ) -> None:
     node = gpus["nvidia0"]
     descriptor = os.open(node.path, os.O_RDONLY)
+    process = "self" if owner == "inherited" else os.getpid()
     node.opens()
     try:
-        assert attempt(open_read, f"/proc/self/fd/{descriptor}") == Outcome()
+        assert attempt(open_read, f"/proc/{process}/fd/{descriptor}") == Outcome()
         assert node.opens() == 1
-        assert denied(without.run(open_read, f"/proc/self/fd/{descriptor}"))
+        assert denied(without.run(open_read, f"/proc/{process}/fd/{descriptor}"))
         assert node.opens() == 0
     finally:
         os.close(descriptor)
@@ -118,6 +140,7 @@ def test_looking_at_a_device_is_free(gpus: dict[str, CountedNode], without: Work
 
     without.mark()
     assert without.run(look, gpus["nvidia0"].path) == Outcome(value=True)
+    assert without.run(make_node, gpus["nvidia0"].path) == Outcome()
     assert without.fresh_events() == []
 
 

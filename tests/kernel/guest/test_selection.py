@@ -93,6 +93,56 @@ def test_a_selector_covers_cgroups_made_before_and_after(
     assert [_covered(attempt(_connect, cgroup=path)) for path in free] == [False] * len(free)
 
 
+MONITOR = "libpod-conmon-0a1b.scope"
+
+
+@pytest.mark.parametrize("selector", ["/sel-a/*", "/sel-a/**"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_containers_monitor_is_outside(
+    lictor: Lictor, policy: Policy, cgroup: Callable[[str], str], selector: str, when: str
+) -> None:
+    monitor, beside = f"/sel-a/{MONITOR}", "/sel-a/libpod-0a1b.scope"
+    if when == "before":
+        cgroup(monitor)
+        cgroup(beside)
+    policy(f"select: [{{cgroup: {selector}}}]\negress: none")
+    for path in (monitor, beside, f"{beside}/{MONITOR}"):
+        cgroup(path)
+    lictor.request("drain")
+    assert not _covered(attempt(_connect, cgroup=monitor))
+    assert _covered(attempt(_connect, cgroup=beside))
+    assert _covered(attempt(_connect, cgroup=f"{beside}/{MONITOR}"))
+
+
+@pytest.mark.parametrize("form", ["*", "**"])
+@pytest.mark.parametrize("leave", [False, True], ids=["inside", "after leaving"])
+def test_a_workload_cannot_make_itself_a_monitors_place(
+    lictor: Lictor, policy: Policy, cgroup: Callable[[str], str], form: str, leave: bool
+) -> None:
+    """Root that sees the host's cgroups."""
+    policy(f"select: [{{cgroup: /sel-a/{form}}}]\negress: none")
+    cgroup("/sel-a/x")
+    monitor = cgroups.folder(f"/sel-a/{MONITOR}")
+
+    def make_and_enter() -> int | None:
+        if leave:
+            with contextlib.suppress(OSError):
+                _connect()
+            (cgroups.ROOT / "cgroup.procs").write_text("0")
+        monitor.mkdir()
+        (monitor / "cgroup.procs").write_text("0")
+        try:
+            _connect()
+        except OSError as error:
+            return error.errno
+        return None
+
+    assert attempt(make_and_enter, cgroup="/sel-a/x").value == 1
+    lictor.request("drain")
+    cgroup(f"/sel-a/{MONITOR}")
+    assert _covered(attempt(_connect, cgroup=f"/sel-a/{MONITOR}"))
+
+
 @pytest.mark.parametrize(
     ("selector", "workload"),
     [("/sel-a", "/sel-a"), ("/sel-a/*", "/sel-a/x"), ("/sel-a/**", "/sel-a/x")],

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from enforcer import paths
+from enforcer import cgroups, paths
 from tests.kernel.guest.programs import run_lictor, wait_until
 from tests.kernel.guest.services import CONTAINER, POLICY, PORT, SLICE, UNITS, connections, run
 from tests.kernel.guest.world import Lictor
@@ -69,6 +69,33 @@ def test_policies_were_in_force_before_containers_started() -> None:
 def test_container_is_a_workload_from_its_first_attempt() -> None:
     first = min(_denials(), key=lambda event: event["sequence"])
     assert first["workload"].startswith(SLICE)
+
+
+def test_first_program_of_the_container_is_judged_and_the_runtime_before_it_is_not() -> None:
+    """crun starts a copy of itself from memory, which no rule allows to a workload."""
+    told = Lictor().events(policy=POLICY, kind="exec")
+    assert {event["object"]["path"] for event in told} == {"/bin/knock"}
+    assert {event["decision"] for event in told} == {"allowed"}
+    assert {event["reason"] for event in _denials()} == {"not_allowed"}
+    monitors = [path for path, _ in cgroups.children(SLICE) if cgroups.is_monitor(path)]
+    workloads = json.loads(run_lictor("workloads", "--json").stdout)["workloads"]
+    assert monitors
+    assert not set(monitors) & {each["path"] for each in workloads}
+
+
+def test_program_that_is_not_listed_does_not_enter_the_container() -> None:
+    def enter(program: str) -> subprocess.CompletedProcess[str]:
+        words = ["podman", "exec", CONTAINER, program, "127.0.0.1", str(PORT), "1", "1"]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    before = connections()
+    denied = enter("/bin/other")
+    assert "permi" in denied.stderr.lower(), denied.stderr
+    enter("/bin/knock")
+    told = Lictor().events(policy=POLICY, kind="exec")
+    found = [(event["object"]["path"], event["decision"]) for event in told[-2:]]
+    assert found == [("/bin/other", "denied"), ("/bin/knock", "allowed")]
+    assert connections() == before
 
 
 @pytest.mark.parametrize("unit", ["lictor-enforcer", "lictor-controlplane", "lictor-uplink"])

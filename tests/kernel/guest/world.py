@@ -35,7 +35,10 @@ UP_SECONDS = 300
 
 # What `Lictor.policy` fills in where the text names no such section, so that a test of one
 # section meets denials of that section only.
-OPEN = {"mode": "enforce", "egress": "any", "ingress": "any", "exec": "any", "devices": "any"}
+OPEN = {
+    "mode": "enforce", "egress": "any", "ingress": "any", "exec": "any", "devices": "any",
+    "unix": "any",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

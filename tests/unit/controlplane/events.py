@@ -50,6 +50,11 @@ def opening(
     return event("device", what, **fields)
 
 
+def reaching(name: str | bytes, **fields: Any) -> dict[str, Any]:
+    raw = name.encode() if isinstance(name, str) else name
+    return event("unix", {**text_field("path", raw), "type": "stream", "peer": None}, **fields)
+
+
 def raw_socket(**fields: Any) -> dict[str, Any]:
     what = {"family": "17", "type": "raw", "protocol": "0"}
     return event("socket", what, **{"reason": "family", **fields})

@@ -11,7 +11,7 @@ import pytest
 from controlplane.explain import explain
 from enforcer.abi import Decision, EventKind, Reason
 from tests.unit.controlplane.contract.documents import parsed
-from tests.unit.controlplane.events import connect, event, execution, opening, raw_socket
+from tests.unit.controlplane.events import connect, event, execution, opening, raw_socket, reaching
 
 POLICY = parsed()
 REASONS = [reason.name.lower() for reason in Reason]
@@ -23,6 +23,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "inbound": {**connect("10.30.0.1", 40000)["object"], "local_port": 8000},
     "exec": execution("/tmp/x")["object"],
     "device": opening(10, 229)["object"],
+    "unix": reaching("@bus")["object"],
 }
 
 

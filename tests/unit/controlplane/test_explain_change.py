@@ -11,7 +11,7 @@ from controlplane.contract.policy import parse_policy
 from controlplane.explain import GpuNames, allow, explain, proposed
 from enforcer.abi import Reason
 from tests.unit.controlplane.contract.documents import parsed
-from tests.unit.controlplane.events import connect, event, execution, opening, raw_socket
+from tests.unit.controlplane.events import connect, event, execution, opening, raw_socket, reaching
 
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
 GPUS: GpuNames = {(195, 3): (UUID, 0), (226, 128): (UUID, 0)}
@@ -41,6 +41,8 @@ GPUS: GpuNames = {(195, 3): (UUID, 0), (226, 128): (UUID, 0)}
         (opening(10, 1), "devices.allow", {"char": "10:1"}),
         (opening(231, 7), "devices.allow", {"char": "231:7"}),
         (opening(7, 0, type_="block"), "devices.allow", {"block": "7:0"}),
+        (reaching("/run/docker.sock"), "unix.allow", "/run/docker.sock"),
+        (reaching("@a b"), "unix.allow", "@a b"),
         (opening(195, 3, "nvidia"), "devices.gpus", UUID),
         (opening(226, 128, "drm"), "devices.gpus", UUID),
     ],
@@ -51,7 +53,8 @@ def test_one_entry_is_added(
     made: dict[str, Any], field: str, value: Any, decision: str, rules: str
 ) -> None:
     section, listed = field.split(".")
-    sections = {} if rules == "rules" else {section: "none"}
+    some = {"unix": {"allow": ["/run/nscd/**"]}}
+    sections = some if rules == "rules" else {section: "none"}
     policy = parsed(**sections, grants={})
     changed = allow(policy, {**made, "decision": decision}, gpus=GPUS)
     expected = policy.to_document()

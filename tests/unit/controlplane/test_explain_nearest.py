@@ -10,7 +10,7 @@ import pytest
 from controlplane.explain_attempt import attempt_of
 from controlplane.explain_nearest import Nearest, nearest
 from tests.unit.controlplane.contract.documents import parsed
-from tests.unit.controlplane.events import connect, execution, opening, raw_socket
+from tests.unit.controlplane.events import connect, execution, opening, raw_socket, reaching
 
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
 
@@ -125,6 +125,16 @@ def test_of_devices() -> None:
     assert found(opening(195, 0, "nvidia"), **sections) == Nearest("devices.gpus", why)
     none = found(opening(195, 0, "nvidia"), grants={})
     assert none == Nearest("devices.gpus", "is none; 195:0 is a GPU's and not among them")
+
+
+def test_of_unix_sockets() -> None:
+    unix = {"allow": ["/run/nscd/**", "/run/docker.sock", "@bus"]}
+    assert found(reaching("/run/nscdx"), unix=unix) == Nearest(
+        "unix.allow[0]", "allows /run/nscd/** and no other"
+    )
+    assert found(reaching("/srv/x"), unix=unix) is None
+    assert found(reaching("@bus2"), unix=unix) is None
+    assert found(reaching("/run/nscdx"), unix="none") is None
 
 
 def test_a_grant_that_was_not_held_is_nearest() -> None:

@@ -23,7 +23,7 @@ from enforcer import abi
 from enforcer.compiler import compile_policy
 from enforcer.gpu import Gpus
 from tests.unit.controlplane.contract.documents import whole
-from tests.unit.controlplane.events import connect, execution, opening
+from tests.unit.controlplane.events import connect, execution, opening, reaching
 from tests.unit.enforcer.kernel_lookup import Answer, Lookup
 
 Event = dict[str, Any]
@@ -55,6 +55,8 @@ def kernel(policy: Policy, event: Event) -> Answer:
             return lookup.connect(what["address"], what["port"], NUMBERS[what["protocol"]])
         case "exec":
             return lookup.exec(exact_bytes(what, "path"))
+        case "unix":
+            return lookup.reach(exact_bytes(what, "path"))
     return lookup.open_device(what["major"], what["minor"], block=what["type"] == "block")
 
 
@@ -64,6 +66,7 @@ NETWORKS = [*ADDRESSES, "10.0.0.0/24", "10.0.0.0/8", "0.0.0.0/0", "2001:db8::/32
 PORTS = [1, 22, 80, 443, 65535]
 PATHS = ["/usr/bin/git", "/usr/bin/ssh", "/usr/lib/git", "/opt/a", "/opt/a/b", "/opt/a/b/c", "/x"]
 FOLDERS = ["/**", "/usr/**", "/usr/bin/**", "/opt/a/**", "/opt/a/b/**"]
+NAMES = ["/run/a", "/run/a/b", "/run/ab", "@run", "@run/a"]
 CHARS = [(1, 3), (10, 200), (10, 229), (136, 4), (7, 1)]
 
 egress_rules = st.builds(
@@ -87,14 +90,23 @@ devices = word | st.builds(
     st.lists(entries, max_size=3),
     st.sampled_from(["none", "all", [0], [1]]),
 )
-grants = st.fixed_dictionaries({}, optional={"egress": egress, "exec": execs, "devices": devices})
+names = st.lists(st.sampled_from([*NAMES, "/run/**", "/run/a/**", "@run/**"]), max_size=4)
+unix = word | st.builds(lambda names: {"allow": names}, names)
+grants = st.fixed_dictionaries(
+    {}, optional={"egress": egress, "exec": execs, "devices": devices, "unix": unix}
+)
 documents = st.builds(
-    lambda egress, execs, devices, grants: whole(
-        egress=egress, exec=execs, devices=devices, grants={k: v for k, v in grants.items() if v}
+    lambda egress, execs, devices, unix, grants: whole(
+        egress=egress,
+        exec=execs,
+        devices=devices,
+        unix=unix,
+        grants={k: v for k, v in grants.items() if v},
     ),
     egress,
     execs,
     devices,
+    unix,
     st.dictionaries(st.sampled_from(list(BITS)), grants),
 )
 events = st.one_of(
@@ -102,6 +114,7 @@ events = st.one_of(
         connect, st.sampled_from(ADDRESSES), st.sampled_from(PORTS), st.sampled_from(list(NUMBERS))
     ),
     st.builds(execution, st.sampled_from(PATHS)),
+    st.builds(reaching, st.sampled_from(NAMES)),
     st.builds(lambda n, t: opening(n[0], n[1], None, t), st.sampled_from(CHARS),
               st.sampled_from(["char", "block"])),
     st.builds(lambda minor: opening(195, minor, "nvidiactl" if minor == 255 else "nvidia"),

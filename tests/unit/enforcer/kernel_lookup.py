@@ -68,6 +68,17 @@ class Lookup:
                 return Answer(True, self.compiled.rules[allowed.rule])
         return Answer(False)
 
+    def reach(self, name: bytes) -> Answer:
+        """May a unix socket that is not the workload's, bound to `name`, be reached?"""
+        if any_ := self._any(Section.UNIX):
+            return any_
+        found = {}
+        for key, verdict in self.compiled.unix_names:
+            text = bytes(key)[abi.UnixKey.name.offset :][: (key.prefix_bits - 32) // 8]
+            if (name + b"\0").startswith(text):
+                found[text] = verdict
+        return self._verdict(found[max(found, key=len)]) if found else Answer(False)
+
     def open_device(self, major: int, minor: int, *, block: bool = False) -> Answer:
         """May a node with these numbers be opened? The minor's own entry, then the major's."""
         if any_ := self._any(Section.DEVICES):

@@ -31,8 +31,8 @@ class KnownNames:
         return {"number": number, "id": f"call-{number}", "state": "active"}
 
 
-def record(kind: int, *, path: bytes | None = None, **fields: Any) -> bytes:
-    """One record; `path` follows an exec's head, with its NUL."""
+def record(kind: int, *, path: bytes | None = None, peer: int = 0, **fields: Any) -> bytes:
+    """One record; `path` follows an exec's head, with its NUL, and is a unix event's name."""
     values: dict[str, Any] = {
         "version": abi.EVENT_VERSION, "kind": kind, "decision": Decision.DENIED,
         "reason": Reason.NOT_ALLOWED, "sequenced": 1, "rule": abi.NO_RULE,
@@ -41,6 +41,10 @@ def record(kind: int, *, path: bytes | None = None, **fields: Any) -> bytes:
         "uid": 1000, "parent": 99, "comm": b"python3", **fields,
     }  # fmt: skip
     event = abi.Event(**values)
+    if kind == abi.EventKind.UNIX:
+        name = path or b""
+        event.peer = abi.EventPeer(workload=peer, type=1, length=len(name))
+        return bytes(event) + name.ljust(abi.UNIX_NAME_SIZE, b"\0")
     if path is None:
         return bytes(event)
     event.exec = abi.EventExec(inode=55, device=(8 << 20) | 1, length=len(path))

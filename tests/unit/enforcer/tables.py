@@ -80,6 +80,7 @@ class MemoryMaps:
     rulesets: MemoryTable
     destinations: MemoryTable
     paths: MemoryTable
+    unix_names: MemoryTable
     devices: MemoryTable
     thread_calls: MemoryTable
     workloads: MemoryTable

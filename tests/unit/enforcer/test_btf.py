@@ -35,11 +35,12 @@ def test_a_c_compiler_places_every_field_as_the_kernel_does(
     checks = []
     for struct, fields in STRUCTS.items():
         for text in fields:
-            name = text.split()[-1].lstrip("*")
+            name = text.split()[-1].lstrip("*").removesuffix("[0]")
             offset, size = types.field(struct, name)
             member = f"((struct {struct} *)0)->{name}"
             checks.append(f'_Static_assert(offsetof(struct {struct}, {name}) == {offset}, "at");')
             checks.append(f'_Static_assert(sizeof({member}) == {size}, "{struct}.{name}: size");')
+        checks.append(f'_Static_assert(sizeof(struct {struct}) == {types.size(struct)}, "size");')
     parent, _ = types.field("cgroup_subsys_state", "parent")
     checks.append(f'_Static_assert(offsetof(struct cgroup, parent) == {parent}, "parent");')
     source = tmp_path / "kernel.c"

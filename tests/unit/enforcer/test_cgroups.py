@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from enforcer import cgroups
+from enforcer import cgroups, paths
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,22 @@ def test_a_process_is_in_some_cgroup() -> None:
     assert cgroups.of_process(os.getpid()).startswith("/")
     with pytest.raises(OSError, match="/proc/4194305"):
         cgroups.of_process(4194305)
+
+
+@pytest.mark.parametrize(
+    ("path", "monitor"),
+    [
+        ("/machine.slice/libpod-conmon-0a1b.scope", True),
+        ("/kubepods.slice/x.slice/crio-conmon-0a1b.scope", True),
+        ("/machine.slice/libpod-0a1b.scope", False),
+        ("/machine.slice/libpod-conmon-0a1b.scope/inner", False),
+        ("/machine.slice/my-libpod-conmon-0a1b.scope", False),
+    ],
+)
+def test_a_monitors_scope_is_known_by_its_name(path: str, monitor: bool) -> None:
+    assert cgroups.is_monitor(path) == monitor
+
+
+def test_the_kernel_programs_know_the_same_monitors() -> None:
+    text = (paths.BPF_SOURCES / "task.c").read_text(encoding="utf-8")
+    assert tuple(re.findall(r'#define MONITOR_\w+ "(.*)"', text)) == cgroups.MONITORS

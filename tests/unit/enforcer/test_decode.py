@@ -59,6 +59,10 @@ def test_an_event_says_who_where_what_and_why() -> None:
         (EventKind.EXEC, {"path": b"/usr/bin/git"},
          {"path": "/usr/bin/git", "inode": 55, "device": "8:1"}),
         (EventKind.EXEC, {"path": b""}, {"path": "", "inode": 55, "device": "8:1"}),
+        (EventKind.UNIX, {"path": b"/run/docker.sock"},
+         {"path": "/run/docker.sock", "type": "stream", "peer": None}),
+        (EventKind.UNIX, {"path": b"@\xff", "peer": 9},
+         {"path": "@\\xff", "path_base64": "QP8=", "type": "stream", "peer": "/rl.slice/9"}),
         (EventKind.ESCAPE, {}, {}),
         (EventKind.FORK, {}, {}),
         (EventKind.WORKLOAD, {}, {}),
@@ -141,6 +145,7 @@ def test_a_tag_attributes_to_its_call(flags: TagFlag, state: str, escaped: bool)
         (record(EventKind.FORK, decision=9), "9 is not a valid Decision"),
         (record(EventKind.FORK, reason=99), "99 is not a valid Reason"),
         (record(EventKind.EXEC, path=b"/usr/bin/git")[:-4], "exec record holds 9 of 12 bytes"),
+        (record(EventKind.UNIX, path=b"/run/x")[: HEAD + 2], "unix record holds 2 of 6 bytes"),
         (record(EventKind.EXEC, path=b"/usr")[:HEAD], "exec record holds 0 of 4 bytes"),
     ],
 )

@@ -99,6 +99,36 @@ def test_each_form_of_selector_makes_its_workloads(node: Node) -> None:
     assert len(node.maps.selectors) == 3
 
 
+MONITOR = "libpod-conmon-0a1b.scope"
+
+
+@pytest.mark.parametrize("selector", ["/rl.slice/**", "/rl.slice/*"])
+def test_a_containers_monitor_is_no_workload(selector: str, node: Node) -> None:
+    inner, beside = f"/rl.slice/{MONITOR}/inner", "/rl.slice/libpod-0a1b.scope"
+    for path in (inner, f"{beside}/container", f"/rl.slice/a/{MONITOR}"):
+        node.pins.make_cgroup(path)
+    node.enforcement.apply(policy("rl", selector))
+    node.enforcement.refresh()
+    assert (node.scope(f"/rl.slice/{MONITOR}"), node.scope(inner)) == (None, None)
+    own = node.scope(beside)
+    assert own is not None
+    assert node.scope(f"{beside}/container") == own
+    # Below a workload's own cgroup the name means nothing.
+    assert node.scope(f"/rl.slice/a/{MONITOR}") == node.scope("/rl.slice/a")
+
+
+def test_what_the_kernel_covered_stays_covered_whatever_it_is_called(node: Node) -> None:
+    """It was made from inside a workload."""
+    node.enforcement.apply(policy("rl", "/rl.slice/**"))
+    made = node.pins.make_cgroup(f"/rl.slice/{MONITOR}")
+    slot, root = node.store.slot("rl"), node.pins.make_cgroup("/rl.slice")
+    node.maps.scopes.put(made, abi.Scope(workload=made, parent=root, policy=slot, flags=SETTLED))
+    node.enforcement.refresh()
+    inside = node.scope(f"/rl.slice/{MONITOR}")
+    assert inside is not None
+    assert inside[0] == made
+
+
 def test_a_slice_that_is_not_there_is_made_so_that_its_first_workload_is_covered(
     node: Node,
 ) -> None:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * uring connect ADDRESS PORT | uring open PATH: the same as the system call, by io_uring.
+ * uring connect ADDRESS PORT | uring open PATH | uring openat2 PATH: the same as the system
+ * call, by io_uring. uring worker PATH: an open that one of the kernel's workers does.
  * Exit status: 0, or the errno that the operation or the ring's making met.
  */
 #define _GNU_SOURCE
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +57,7 @@ int main(int argc, char **argv)
 {
 	struct io_uring_sqe entry = { 0 };
 	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct open_how how = { .flags = O_RDONLY };
 	int result;
 
 	if (argc == 4 && !strcmp(argv[1], "connect")) {
@@ -64,11 +67,19 @@ int main(int argc, char **argv)
 		entry.fd = socket(AF_INET, SOCK_STREAM, 0);
 		entry.addr = (unsigned long)&to;
 		entry.off = sizeof(to);
-	} else if (argc == 3 && !strcmp(argv[1], "open")) {
+	} else if (argc == 3 && !strcmp(argv[1], "openat2")) {
+		entry.opcode = IORING_OP_OPENAT2;
+		entry.fd = AT_FDCWD;
+		entry.addr = (unsigned long)argv[2];
+		entry.len = sizeof(how);
+		entry.off = (unsigned long)&how;
+	} else if (argc == 3 && (!strcmp(argv[1], "open") || !strcmp(argv[1], "worker"))) {
 		entry.opcode = IORING_OP_OPENAT;
 		entry.fd = AT_FDCWD;
 		entry.addr = (unsigned long)argv[2];
 		entry.open_flags = O_RDONLY;
+		if (!strcmp(argv[1], "worker"))
+			entry.flags = IOSQE_ASYNC;
 	} else {
 		return 2;
 	}

@@ -45,6 +45,7 @@ def test_observe_audits_by_the_rules_of_rl_sandbox() -> None:
     observe, sandbox = (parse_policy(texts[name], name) for name in ("observe", "rl-sandbox"))
     assert observe.spec.exec.document() == sandbox.spec.exec.document()
     assert observe.spec.devices.document() == sandbox.spec.devices.document()
+    assert observe.spec.unix.document() == sandbox.spec.unix.document()
 
 
 @pytest.mark.parametrize(
@@ -163,9 +164,17 @@ def test_a_section_that_audit_mode_leaves_out_is_any() -> None:
         "ingress": "any",
         "exec": "any",
         "devices": "any",
+        "unix": "any",
     }
     assert policy.spec.exec.field_path == "exec"
     assert policy.to_document()["spec"]["exec"] == "any"
+
+
+def test_unix_left_out_in_enforce_mode_is_none() -> None:
+    """A policy of before this section opens nothing by being silent."""
+    policy = parsed()
+    assert policy.spec.unix.kind == "none"
+    assert policy.to_document()["spec"]["unix"] == "none"
 
 
 def test_a_policy_cannot_be_changed() -> None:
@@ -193,7 +202,7 @@ def test_the_schema_knows_every_field_and_the_short_forms() -> None:
     schema = policy_schema()
     definitions = schema["$defs"]
     assert set(definitions["Spec"]["properties"]) == {
-        *("mode", "select", "egress", "ingress", "exec", "devices", "grants"),
+        *("mode", "select", "egress", "ingress", "exec", "devices", "unix", "grants"),
     }
     short, rules = definitions["ExecSection"]["anyOf"]
     assert short == {"enum": ["any", "none"]}

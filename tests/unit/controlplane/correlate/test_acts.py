@@ -30,6 +30,7 @@ DISK = {"type": "block", "major": 259, "minor": 1, "class": None}
         ("exec", {"path": "/usr/bin/ssh"}, "/usr/bin/ssh", "exec of /usr/bin/ssh"),
         ("device", GPU, "GPU 195:0", "open of GPU 195:0"),
         ("device", DISK, "block device 259:1", "open of block device 259:1"),
+        ("unix", {"path": "@bus"}, "@bus", "reach for unix socket @bus"),
         ("escape", {}, "out of the workload's cgroup", "process left its workload's cgroup"),
         ("fork", {}, "fork", "fork"),
         ("exec", {}, "None", "exec of None"),
