@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from enforcer import cgroups, paths
 from tests.kernel.guest.attempts import sockets
 from tests.kernel.guest.child import Outcome, attempt
 from tests.kernel.guest.conftest import Confine
-from tests.kernel.guest.programs import compiled, run_lictor
+from tests.kernel.guest.programs import compiled, wait_until
 from tests.kernel.guest.world import Lictor, Workload, denied, expected, facts
 
 WORD = sockets.WORD.decode()
@@ -69,11 +69,9 @@ class Server:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """For names of sockets, which have 108 bytes."""
-    short = Path(f"/tmp/unix-{os.getpid()}-{tmp_path.name[-8:]}")
-    short.mkdir()
-    return short
+def folder() -> Path:
+    """With a short name: those of sockets have 108 bytes."""
+    return Path(tempfile.mkdtemp(prefix="unix-", dir="/tmp"))
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -259,7 +257,7 @@ def test_connected_datagram_socket_is_judged_by_the_newest_revision(
             lictor.policy(f"unix: {unix}", name=workload.policy.name)
             client.communicate("go\n")
             assert client.returncode == status
-        assert server.words() == [] if status else [WORD]
+        assert server.words() == ([] if status else [WORD])
     server.close()
     # The connects and the denied send; an allowed send on a connected socket is no event.
     assert [event["decision"] for event in told(workload)] == ["allowed", "allowed", "denied"]
@@ -301,11 +299,20 @@ def test_calls_socket_of_a_workloads_making_is_not(folder: Path, confine: Confin
         assert output(server).read() == f"{WORD}\n"
 
 
-def test_lictor_run_works_with_every_socket_of_the_host_closed(lictor: Lictor) -> None:
-    policy = lictor.policy("unix: none")
-    try:
-        for words in (["id"], ["logger", "word"], ["getent", "passwd", "nobody"]):
-            done = run_lictor("run", "--policy", policy.name, "--", *words)
-            assert done.returncode == 0, done.stderr
-    finally:
-        lictor.remove(policy)
+def test_programs_of_the_host_work_and_its_log_by_rule(confine: Confine) -> None:
+    """What they look for and do not find, they do without; the journal is bound to another name."""
+    workload = confine("unix: none")
+    for words in (["id"], ["getent", "passwd", "nobody"], ["ls", "-l", "/"]):
+        assert workload.run(sockets.program, *words).errno is None
+    assert workload.run(sockets.program, "logger", "word").errno is not None
+
+    workload = confine("unix: {allow: [/run/systemd/journal/dev-log]}")
+    word = f"word-{workload.id}"
+    assert workload.run(sockets.program, "logger", word) == Outcome("")
+    assert {event["path"] for event in told(workload)} == {"/run/systemd/journal/dev-log"}
+    wait_until(
+        lambda: word in subprocess.run(
+            ["journalctl", "--boot", "--output=cat"], capture_output=True, text=True, check=True
+        ).stdout,
+        "the word in the journal",
+    )  # fmt: skip
