@@ -43,8 +43,10 @@ class AdminOperations:
 
     def _from_outside(self, handler: Handler) -> Handler:
         async def checked(connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
-            if self._agent.tasks.resolve(connection.peer.pid):
-                logger.warning("admin: process {} of a workload refused", connection.peer.pid)
+            if not self._agent.is_outside(connection.peer.pid, connection.since):
+                logger.warning(
+                    "admin: process {} refused: of a workload, or gone", connection.peer.pid
+                )
                 raise RequestError("not_allowed", "a process of a workload may not administer it")
             return await handler(connection, message)
 

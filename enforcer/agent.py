@@ -183,14 +183,21 @@ class Agent:
         since = message.get("since")
         if not isinstance(since, (int, float)) or isinstance(since, bool):
             raise RequestError("invalid", f"outside: since: {since!r} is not a number")
+        return {"outside": self.is_outside(pid, since)}
+
+    def is_outside(self, pid: int, since: float) -> bool:
+        """Whether who connected as `pid` is in no workload. since: of the connection.
+
+        False where nobody knows: a process that is gone by now may have been anywhere.
+        """
         started = start_time(pid)
         # One that started after the connection is not who made it: the pid was used again.
         if started is None or int(started) > since * os.sysconf("SC_CLK_TCK"):
-            return {"outside": False}
+            return False
         threads = threads_of(pid)
-        # Threads first: a process that is gone by now may have been anywhere.
+        # Threads first: they may end while they are asked for.
         tagged = any(self.tasks.resolve(tid) for tid in threads)
-        return {"outside": bool(threads) and not tagged and bool(threads_of(pid))}
+        return bool(threads) and not tagged and bool(threads_of(pid))
 
     def _let_go(self, connection: Connection, number: int) -> None:
         if self.stopping.is_set():
