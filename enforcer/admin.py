@@ -63,6 +63,7 @@ class AdminOperations:
             "run.prepare": self._run_prepare,
             "run.begin": self._run_begin,
             "run.finish": self._run_finish,
+            **self._agent.exempting.operations(),
         }
 
     async def _status(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +78,9 @@ class AdminOperations:
             **node_condition(owner),
             "policies": agent.store.names(),
             "revisions": agent.store.newest(),
-            "workloads": runs.workload_rows(agent.enforcement, agent.store),
+            "workloads": runs.workload_rows(
+                agent.enforcement, agent.store, agent.exemptions.active()
+            ),
             "spool_dropped": agent.spool.dropped(),
             "undecodable": agent.reader.undecodable,
             "unwritten": agent.reader.unwritten,

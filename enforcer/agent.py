@@ -29,6 +29,8 @@ from enforcer.calls import LARGEST_ID, ToolCalls, parse_begin
 from enforcer.decode import Decoder
 from enforcer.endings import Endings
 from enforcer.enforcement import Enforcement
+from enforcer.exempting import Exempting
+from enforcer.exemptions import Exemptions
 from enforcer.maps import Maps
 from enforcer.names import EventNames, boot_identity
 from enforcer.peers import Peer, start_time, threads_of
@@ -59,11 +61,13 @@ class Agent:
         self.runs = Runs(self.enforcement, self.store)
         self.spool = SpoolWriter(paths.SPOOL, settings.spool_bytes)
         boot, boot_time = boot_identity()
-        decoder = Decoder(settings.node, boot, boot_time, self.names)
+        self.decoder = Decoder(settings.node, boot, boot_time, self.names)
         self.endings = Endings()
         self.reader = EventReader(
-            self.maps, decoder, self.spool, self._on_workload, self.endings.note
+            self.maps, self.decoder, self.spool, self._on_workload, self.endings.note
         )
+        self.exemptions = Exemptions(self.maps)
+        self.exempting = Exempting(self)
         self.stopping = asyncio.Event()
         self._unseen_workload = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +90,8 @@ class Agent:
             ),
         ]
         self._attempt(self.enforcement.refresh)
+        # What has ended while no agent ran.
+        self._attempt(self.exempting.sweep)
         for server in servers:
             await server.start()
         self._spawn("refresh", self._refresh_forever())
@@ -151,6 +157,7 @@ class Agent:
                 self.calls.end_abandoned,
                 self.calls.forget_dead_threads,
                 self.enforcement.forget_old_workloads,
+                self.exempting.sweep,
             ):
                 self._attempt(work)
 

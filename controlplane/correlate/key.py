@@ -18,6 +18,7 @@ CLASSES: dict[str, IncidentClass] = {
     "exec": "exec",
     "device": "device",
     "escape": "escape",
+    "exempt": "exempt",
 }
 
 

@@ -31,6 +31,8 @@ DISK = {"type": "block", "major": 259, "minor": 1, "class": None}
         ("device", GPU, "GPU 195:0", "open of GPU 195:0"),
         ("device", DISK, "block device 259:1", "open of block device 259:1"),
         ("escape", {}, "out of the workload's cgroup", "process left its workload's cgroup"),
+        ("exempt", {"reason": "why"}, "why", "workload exempted: why"),
+        ("exempt_end", {"reason": "why"}, "why", "exemption ended: why"),
         ("fork", {}, "fork", "fork"),
         ("exec", {}, "None", "exec of None"),
     ],
