@@ -114,6 +114,18 @@ static ALWAYS_INLINE u64 flow_of(struct subject *s, struct address *to, u32 prot
 	return sum >> 32 | 1ULL << 32;
 }
 
+/* In socket_tag.refused: an exemption lets it pass, and once that ends it is refused anew. */
+#define EXEMPT_FLOW (1ULL << 33)
+
+/* What only an exemption lets pass is judged each time. */
+static ALWAYS_INLINE void remember(struct socket_tag *tag, u64 flow, struct verdict *verdict)
+{
+	if (verdict->flags & TAG_EXEMPT)
+		tag->refused = flow | EXEMPT_FLOW;
+	else
+		tag->allowed = flow;
+}
+
 static ALWAYS_INLINE void fill_net(struct event *event, struct address *to, u8 type,
 				   u16 protocol)
 {
@@ -124,19 +136,19 @@ static ALWAYS_INLINE void fill_net(struct event *event, struct address *to, u8 t
 	event->net.protocol = protocol;
 }
 
-static ALWAYS_INLINE void tag_socket(struct sock *sk, struct subject *s, u64 flow)
+static ALWAYS_INLINE struct socket_tag *tag_socket(struct sock *sk, struct subject *s)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct socket_tag *tag;
 
 	tag = bpf_sk_storage_get(MAP(socket_tags), sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!tag)
-		return;
+		return 0;
 	tag->workload = s->workload;
 	tag->call = s->call;
 	tag->cgroup = s->cgroup;
 	tag->network_namespace = sk->skc_net->net_cookie;
-	tag->allowed = flow;
+	tag->allowed = 0;
 	tag->policy = s->policy;
 	tag->grants = s->grants;
 	tag->flags = s->flags;
@@ -146,6 +158,7 @@ static ALWAYS_INLINE void tag_socket(struct sock *sk, struct subject *s, u64 flo
 	tag->tid = task->pid;
 	tag->uid = (u32)bpf_get_current_uid_gid();
 	bpf_get_current_comm(tag->comm, sizeof(tag->comm));
+	return tag;
 }
 
 static ALWAYS_INLINE void subject_of_socket(struct subject *s, struct socket_tag *tag)
@@ -204,7 +217,7 @@ int egress_socket_post_create(u64 *ctx)
 	struct sock *sk = ((struct socket *)ctx[0])->sk;
 
 	if (sk && inet(family))
-		tag_socket(sk, &s, 0);
+		tag_socket(sk, &s);
 #endif
 	if (judged_elsewhere(family, type, protocol)) {
 		u64 cgroup = s.cgroup;
@@ -275,15 +288,17 @@ int egress_socket_connect(u64 *ctx)
 		return 0;
 	if (sk->sk_type == SOCK_DGRAM && made_here(sk, &s)) {
 #ifdef ATTACH_LSM
-		tag_socket(sk, &s, 0);
+		tag_socket(sk, &s);
 #endif
 		return 0;
 	}
 	judge_address(&s, &to, protocol, sk->skc_net->net_cookie, &verdict);
 	result = conclude(&s, &verdict);
 #ifdef ATTACH_LSM
-	if (!result)
-		tag_socket(sk, &s, flow_of(&s, &to, protocol));
+	struct socket_tag *tag = result ? 0 : tag_socket(sk, &s);
+
+	if (tag)
+		remember(tag, flow_of(&s, &to, protocol), &verdict);
 #endif
 	struct event event = {};
 	fill_head(&event, KIND_CONNECT, &s, &verdict);
@@ -305,7 +320,7 @@ int egress_socket_created(u64 *ctx)
 		return 0;
 	sk = sock->sk;
 	if (sk)
-		tag_socket(sk, &s, 0);
+		tag_socket(sk, &s);
 	return 0;
 }
 
@@ -313,9 +328,10 @@ int egress_socket_connecting(u64 *ctx)
 {
 	struct socket *sock = (struct socket *)ctx[0];
 	struct address to = {};
+	struct socket_tag *tag;
+	struct verdict verdict;
 	struct subject s;
 	struct sock *sk;
-	u64 flow = 0;
 
 	if ((int)ctx[3] || !subject_of_current(&s))
 		return 0;
@@ -324,9 +340,14 @@ int egress_socket_connecting(u64 *ctx)
 		return 0;
 	if (!read_address(sk, (struct sockaddr *)ctx[1], ctx[2], &to, &s))
 		return 0;
-	if (sk->sk_type == SOCK_STREAM)
-		flow = flow_of(&s, &to, sk->sk_protocol);
-	tag_socket(sk, &s, flow);
+	tag = tag_socket(sk, &s);
+	if (!tag || sk->sk_type != SOCK_STREAM)
+		return 0;
+	/* Judged again: the exemption that let it pass may have ended since. */
+	judge_address(&s, &to, sk->sk_protocol, sk->skc_net->net_cookie, &verdict);
+	verdict.flags = verdict.decision == DECISION_DENIED &&
+			!(s.ruleset && s.ruleset->mode == MODE_AUDIT) ? TAG_EXEMPT : 0;
+	remember(tag, flow_of(&s, &to, sk->sk_protocol), &verdict);
 	return 0;
 }
 #endif
@@ -335,6 +356,7 @@ int egress_socket_connecting(u64 *ctx)
 static ALWAYS_INLINE int judge_socket(struct bpf_sock_addr *ctx, struct address *to)
 {
 	struct socket_tag *tag = 0;
+	struct peer *peer = 0;
 	struct verdict verdict;
 	struct scope *scope;
 	struct subject s = {};
@@ -362,19 +384,21 @@ static ALWAYS_INLINE int judge_socket(struct bpf_sock_addr *ctx, struct address 
 	/* An answer to who has reached this socket: packet.c knows. */
 	if (verdict.decision == DECISION_DENIED && !s.reason && s.ruleset && ctx->sk) {
 		struct peer_key key = {};
-		struct peer *peer;
 
 		__builtin_memcpy(key.address, to->bytes, 16);
 		key.socket = bpf_get_socket_cookie(ctx);
 		key.port = to->port;
 		key.protocol = ctx->protocol;
 		peer = LOOKUP(peers, &key);
-		if (peer && !peer->refused)
+		if (peer && !peer->refused && !peer->exempt)
 			return 1;
 	}
 	result = conclude(&s, &verdict);
 	if (tag && !result)
-		tag->allowed = flow_of(&s, to, ctx->protocol);
+		remember(tag, flow_of(&s, to, ctx->protocol), &verdict);
+	/* The event of who was let in told of it. */
+	if (verdict.flags & TAG_EXEMPT && peer && peer->exempt)
+		return 1;
 	struct event event = {};
 	fill_head(&event, KIND_SEND, &s, &verdict);
 	fill_net(&event, to, ctx->type, ctx->protocol);

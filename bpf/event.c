@@ -10,6 +10,7 @@ struct verdict {
 	u8 decision;		/* enum decision */
 	u8 reason;		/* enum reason */
 	u16 rule;
+	u32 flags;		/* enum tag_flag, of this event only; set by conclude */
 };
 
 static ALWAYS_INLINE struct workload *workload_of(u64 id)
@@ -90,7 +91,7 @@ static ALWAYS_INLINE void fill_verdict(struct event *event, u32 kind, struct sub
 	event->policy = s->policy;
 	event->revision = s->ruleset ? s->ruleset->revision : 0;
 	event->grants = s->grants;
-	event->flags = s->flags;
+	event->flags = s->flags | verdict->flags;
 }
 
 static ALWAYS_INLINE void fill_head(struct event *event, u32 kind, struct subject *s,
@@ -114,20 +115,36 @@ static ALWAYS_INLINE void fill_process(struct event *event)
 	event->parent = task->real_parent->tgid;
 }
 
+/* Read here and not cached in tags: it ends by itself, whether or not any process of ours runs. */
+static ALWAYS_INLINE bool exempt(struct subject *s)
+{
+	u64 id = s->workload;
+	struct exemption *exemption = LOOKUP(exemptions, &id);
+
+	return exemption && exemption->until > bpf_ktime_get_boot_ns();
+}
+
 /*
  * Turn a finding into what the hook returns. Denied stays denied only if the policy
- * enforces; without any ruleset there is nothing to ask, so it is denied.
+ * enforces and the workload is not exempt; without any ruleset there is nothing to ask,
+ * so it is denied.
  */
 static ALWAYS_INLINE int conclude(struct subject *s, struct verdict *verdict)
 {
+	verdict->flags = 0;
 	if (verdict->decision != DECISION_DENIED)
 		return 0;
-	if (!s->ruleset)
-		return -EPERM;
-	if (s->ruleset->mode == MODE_AUDIT) {
+	if (s->ruleset && s->ruleset->mode == MODE_AUDIT) {
 		verdict->decision = DECISION_AUDITED;
 		return 0;
 	}
+	if (exempt(s)) {
+		verdict->decision = DECISION_AUDITED;
+		verdict->flags = TAG_EXEMPT;
+		return 0;
+	}
+	if (!s->ruleset)
+		return -EPERM;
 	/* Constants: 6.12 and later must see that the result is an errno. */
 	switch (s->ruleset->error) {
 	case ENOENT:

@@ -145,16 +145,14 @@ static ALWAYS_INLINE void fill_peer(struct peer_key *key, struct packet *packet,
 	key->protocol = packet->protocol;
 }
 
-/* Has the other side reached this socket, or the one that it was accepted from? */
-static ALWAYS_INLINE bool answers(struct __sk_buff *skb, struct socket_tag *tag,
-				  struct packet *packet)
+/* The other side, if it has reached this socket, or the one that it was accepted from. */
+static ALWAYS_INLINE struct peer *peer_of(struct __sk_buff *skb, struct socket_tag *tag,
+					  struct packet *packet)
 {
 	struct peer_key key = {};
-	struct peer *peer;
 
 	fill_peer(&key, packet, tag && tag->listener ? tag->listener : bpf_get_socket_cookie(skb));
-	peer = LOOKUP(peers, &key);
-	return peer && !peer->refused;
+	return LOOKUP(peers, &key);
 }
 
 static ALWAYS_INLINE void tell_packet(struct subject *s, struct socket_tag *tag,
@@ -177,15 +175,45 @@ static ALWAYS_INLINE void tell_packet(struct subject *s, struct socket_tag *tag,
 	emit(&event, sizeof(event), false);
 }
 
+static ALWAYS_INLINE void judge_inbound(struct subject *s, struct packet *packet,
+					struct verdict *verdict)
+{
+	if (denied_outright(s, verdict) || any_allowed(s, SECTION_INGRESS, verdict))
+		return;
+	verdict->reason = packet->problem;
+	if (packet->problem)
+		return;
+	match_destination(s, s->ruleset_id | INGRESS_RULES, &packet->remote, packet->local_port,
+			  packet->protocol, verdict);
+}
+
+/* Let in by these rules; or by a revision before, and these would let it in as well. */
+static ALWAYS_INLINE bool welcome(struct __sk_buff *skb, struct socket_tag *tag, struct subject *s,
+				  struct packet *packet, struct peer *peer)
+{
+	struct verdict verdict = {};
+
+	if (!s->ruleset || peer->refused || peer->exempt)
+		return false;
+	if (peer->revision == s->ruleset->revision || own_loopback(skb, tag))
+		return true;
+	judge_inbound(s, packet, &verdict);
+	if (verdict.decision != DECISION_ALLOWED)
+		return false;
+	peer->revision = s->ruleset->revision;
+	return true;
+}
+
 int egress_packet_out(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
 	struct packet packet = {};
+	struct peer *peer = 0;
 	struct socket_tag *tag;
 	struct verdict verdict;
 	struct subject s = {};
+	u64 flow, told;
 	bool opens, quiet;
-	u64 flow;
 	int result;
 
 	tag = subject_of_packet(skb, sk, &s);
@@ -206,7 +234,9 @@ int egress_packet_out(struct __sk_buff *skb)
 		judge_address(&s, &packet.remote, packet.protocol,
 			      tag ? tag->network_namespace : 0, &verdict);
 		if (verdict.decision == DECISION_DENIED && !s.reason &&
-		    (packet.protocol != IPPROTO_TCP || !opens) && answers(skb, tag, &packet)) {
+		    (packet.protocol != IPPROTO_TCP || !opens))
+			peer = peer_of(skb, tag, &packet);
+		if (peer && welcome(skb, tag, &s, &packet, peer)) {
 			verdict.decision = DECISION_ALLOWED;
 			quiet = true;
 		}
@@ -215,13 +245,18 @@ int egress_packet_out(struct __sk_buff *skb)
 	/* connect(2) told of it, and the route or NAT took it to another address. */
 	if (tag && tag->allowed && packet.protocol == IPPROTO_TCP)
 		quiet = true;
-	if (tag && !result && !packet.problem)
-		tag->allowed = flow;
 	if (verdict.decision != DECISION_ALLOWED) {
-		quiet = tag && tag->refused == flow && packet.protocol == IPPROTO_TCP;
+		told = verdict.flags & TAG_EXEMPT ? flow | EXEMPT_FLOW : flow;
+		quiet = tag && tag->refused == told &&
+			(packet.protocol == IPPROTO_TCP || verdict.flags & TAG_EXEMPT);
 		if (tag)
-			tag->refused = flow;
+			tag->refused = told;
 	}
+	if (tag && !result && !packet.problem)
+		remember(tag, flow, &verdict);
+	/* The event of who was let in told of it. */
+	if (verdict.flags & TAG_EXEMPT && peer && peer->exempt)
+		quiet = true;
 	/* Its socket was told of when it was made. */
 	if (packet.problem == REASON_FAMILY && !result)
 		quiet = true;
@@ -231,28 +266,17 @@ int egress_packet_out(struct __sk_buff *skb)
 	return result ? DROP : PASS;
 }
 
-static ALWAYS_INLINE void judge_inbound(struct subject *s, struct packet *packet,
-					struct verdict *verdict)
-{
-	if (denied_outright(s, verdict) || any_allowed(s, SECTION_INGRESS, verdict))
-		return;
-	verdict->reason = packet->problem;
-	if (packet->problem)
-		return;
-	match_destination(s, s->ruleset_id | INGRESS_RULES, &packet->remote, packet->local_port,
-			  packet->protocol, verdict);
-}
-
 int ingress_packet_in(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
 	struct packet packet = {};
 	struct peer_key key = {};
 	struct socket_tag *tag;
-	struct verdict verdict;
+	struct verdict verdict = {};
 	struct subject s = {};
 	struct peer *known, peer = {};
 	bool quiet = false;
+	u64 flow = 0;
 	int result;
 
 	read_packet(skb, &packet, false);
@@ -265,8 +289,7 @@ int ingress_packet_in(struct __sk_buff *skb)
 	if (!s.workload || (s.ruleset && s.ruleset->mode == MODE_RELEASED))
 		return PASS;
 	if (packet.protocol != IPPROTO_TCP && !packet.problem) {
-		u64 flow = flow_of(&s, &packet.remote, packet.protocol);
-
+		flow = flow_of(&s, &packet.remote, packet.protocol);
 		if (tag && flow && tag->allowed == flow)
 			return PASS;
 		judge_address(&s, &packet.remote, packet.protocol,
@@ -284,8 +307,14 @@ int ingress_packet_in(struct __sk_buff *skb)
 	fill_peer(&key, &packet, bpf_get_socket_cookie(skb));
 	known = LOOKUP(peers, &key);
 	peer.refused = result ? 1 : 0;
+	peer.exempt = verdict.flags & TAG_EXEMPT ? 1 : 0;
+	peer.revision = s.ruleset ? s.ruleset->revision : 0;
+	/* An answer to what an exemption let out: that was told of. */
+	if (peer.exempt && tag && flow && tag->refused == (flow | EXEMPT_FLOW))
+		quiet = true;
 	/* Datagrams of one sender, and requests that are sent again, are one attempt. */
-	if (known && known->refused == peer.refused)
+	if (known && known->refused == peer.refused && known->exempt == peer.exempt &&
+	    known->revision == peer.revision)
 		quiet |= result || packet.protocol != IPPROTO_TCP;
 	else
 		bpf_map_update_elem(MAP(peers), &key, &peer, BPF_ANY);

@@ -35,6 +35,7 @@
 #define MAX_UNIX_NAMES 65536
 #define MAX_THREAD_CALLS 16384
 #define MAX_SELECTORS 4096
+#define MAX_EXEMPTIONS 1024
 #define MAX_PORT_RANGES 32	/* per destination prefix, after merging */
 #define RULE_PATH_SIZE 244	/* longest rule path with its NUL, padded */
 #define EVENT_PATH_SIZE 4608	/* a path of 4,096 bytes and a margin for d_path */
@@ -69,7 +70,7 @@ enum event_kind {
 enum decision {
 	DECISION_ALLOWED = 0,
 	DECISION_DENIED = 1,
-	DECISION_AUDITED = 2,	/* would have been denied; the policy is in audit mode */
+	DECISION_AUDITED = 2,	/* would have been denied: the policy audits, or TAG_EXEMPT */
 	DECISION_COUNT = 3,
 };
 
@@ -108,6 +109,7 @@ enum tag_flag {
 	TAG_AFTER = 1,		/* the call has ended; the task outlives it */
 	TAG_ESCAPED = 2,	/* seen outside its workload's cgroup */
 	TAG_ENTERING = 8,	/* came from outside and has started no program of the workload yet */
+	TAG_EXEMPT = 16,	/* events only: not denied, for the workload was exempt */
 };
 enum scope_flag {
 	SCOPE_CHILDREN = 1,	/* each direct child is a workload of its own */
@@ -149,7 +151,7 @@ struct socket_tag {
 	u64 network_namespace;	/* cookie */
 	u64 listener;		/* cookie of the socket that listened; its own clones carry it */
 	u64 allowed;		/* flow_of what packets may go to without being judged again */
-	u64 refused;		/* flow_of what was last refused: a retransmission is no attempt */
+	u64 refused;		/* flow_of what was last refused, or EXEMPT_FLOW: told of already */
 	u64 start;		/* this and the next: the task that made or last connected it */
 	u32 pid;
 	u32 tid;
@@ -172,6 +174,8 @@ struct peer_key {
 };
 struct peer {
 	u32 refused;
+	u32 exempt;		/* only an exemption let it in: no longer than that is it answered */
+	u32 revision;		/* by whose rules it was let in: under others they are asked again */
 	u32 spare;
 };
 
@@ -280,6 +284,12 @@ struct workload {
 	u64 lost_activity;
 	u64 denial_bytes;	/* written to the denial ring, ever; consumed has what was read */
 	u64 spare[2];
+};
+
+/* exemptions: workload id -> this. Looked at by what is about to be denied. Full: refused. */
+struct exemption {
+	u64 until;		/* boot time, ns: from then on it counts for nothing */
+	u64 spare[3];
 };
 
 /* One event. In an exec event the path and its NUL follow, in a unix event UNIX_NAME_SIZE bytes. */

@@ -16,7 +16,7 @@ from controlplane.correlate.acts import lead
 from controlplane.explain_attempt import Attempt, Connection, Device, Visit, attempt_of, section_of
 from controlplane.explain_change import Change, applied, change_for, flow_text
 from controlplane.explain_nearest import Nearest, nearest
-from controlplane.explain_reasons import BEYOND_POLICY, DECISIONS, FORK, REASONS
+from controlplane.explain_reasons import BEYOND_POLICY, DECISIONS, EXEMPT, FORK, REASONS
 from controlplane.explain_rules import GpuNames, Judgement, judge, rule_values, scopes
 
 __all__ = ["Change", "Explanation", "GpuNames", "Nearest", "allow", "explain", "proposed"]
@@ -91,7 +91,7 @@ def explain(
     values = rule_values(policy) if policy is not None else {}
     return Explanation(
         attempt=lead(event),
-        decision=DECISIONS[event["decision"]],
+        decision=EXEMPT if event["tag"].get("exempt") else DECISIONS[event["decision"]],
         reason=_reason(event, attempt, policy),
         rule=event["rule"],
         nearest=near,

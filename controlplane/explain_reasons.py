@@ -9,6 +9,8 @@ DECISIONS = {
     "audited": "audited: it was not stopped; under `mode: enforce` it would have been",
 }
 
+EXEMPT = "audited: it was not stopped, since the workload was exempt; else it would have been"
+
 REASONS = {
     "none": "nothing is decided by such an event",
     "rule": "a rule decided",

@@ -8,13 +8,13 @@ import os
 import re
 import socket
 import ssl
-import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, ClassVar
 
 from aiohttp import web
+
+from controlplane.contract.timedlistener import TimedListener
 
 # Anyone may connect: who may do what is decided by the peer's user or by a token.
 SOCKET_MODE = 0o666
@@ -133,23 +133,6 @@ async def start_site(
     unix_site = web.SockSite(runner, listener, backlog=BACKLOG)
     await unix_site.start()
     return unix_site
-
-
-class TimedListener(socket.socket):
-    """A listening socket that knows since when each of its connections is there.
-
-    A pid is used again once its process is gone: whoever has the peer's pid now is the peer only
-    if it started before the connection did.
-    """
-
-    since: ClassVar[dict[int, float]] = {}
-    """Seconds since boot by file descriptor, of connections that are open."""
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        connection, address = super().accept()
-        self.since[connection.fileno()] = now
-        return connection, address
 
 
 def _remove_left_over(path: Path) -> None:

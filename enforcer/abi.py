@@ -22,6 +22,7 @@ MAX_DEVICES = 65536
 MAX_UNIX_NAMES = 65536
 MAX_THREAD_CALLS = 16384
 MAX_SELECTORS = 4096
+MAX_EXEMPTIONS = 1024
 MAX_PORT_RANGES = 32
 RULE_PATH_SIZE = 244
 EVENT_PATH_SIZE = 4608
@@ -117,6 +118,7 @@ class TagFlag(enum.IntFlag):
     AFTER = 1
     ESCAPED = 2
     ENTERING = 8
+    EXEMPT = 16
 
 
 class ScopeFlag(enum.IntFlag):
@@ -201,7 +203,12 @@ class PeerKey(Structure):
 
 
 class Peer(Structure):
-    _fields_ = [("refused", c_uint32), ("spare", c_uint32)]
+    _fields_ = [
+        ("refused", c_uint32),
+        ("exempt", c_uint32),
+        ("revision", c_uint32),
+        ("spare", c_uint32),
+    ]
 
 
 class Scope(Structure):
@@ -333,6 +340,13 @@ class Workload(Structure):
         ("lost_activity", c_uint64),
         ("denial_bytes", c_uint64),
         ("spare", c_uint64 * 2),
+    ]
+
+
+class Exemption(Structure):
+    _fields_ = [
+        ("until", c_uint64),
+        ("spare", c_uint64 * 3),
     ]
 
 

@@ -43,8 +43,10 @@ class AdminOperations:
 
     def _from_outside(self, handler: Handler) -> Handler:
         async def checked(connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
-            if self._agent.tasks.resolve(connection.peer.pid):
-                logger.warning("admin: process {} of a workload refused", connection.peer.pid)
+            if not self._agent.is_outside(connection.peer.pid, connection.since):
+                logger.warning(
+                    "admin: process {} refused: of a workload, or gone", connection.peer.pid
+                )
                 raise RequestError("not_allowed", "a process of a workload may not administer it")
             return await handler(connection, message)
 
@@ -61,6 +63,7 @@ class AdminOperations:
             "run.prepare": self._run_prepare,
             "run.begin": self._run_begin,
             "run.finish": self._run_finish,
+            **self._agent.exempting.operations(),
         }
 
     async def _status(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +78,9 @@ class AdminOperations:
             **node_condition(owner),
             "policies": agent.store.names(),
             "revisions": agent.store.newest(),
-            "workloads": runs.workload_rows(agent.enforcement, agent.store),
+            "workloads": runs.workload_rows(
+                agent.enforcement, agent.store, agent.exemptions.active()
+            ),
             "spool_dropped": agent.spool.dropped(),
             "undecodable": agent.reader.undecodable,
             "unwritten": agent.reader.unwritten,

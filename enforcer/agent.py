@@ -29,6 +29,8 @@ from enforcer.calls import LARGEST_ID, ToolCalls, parse_begin
 from enforcer.decode import Decoder
 from enforcer.endings import Endings
 from enforcer.enforcement import Enforcement
+from enforcer.exempting import Exempting
+from enforcer.exemptions import Exemptions
 from enforcer.maps import Maps
 from enforcer.names import EventNames, boot_identity
 from enforcer.peers import Peer, start_time, threads_of
@@ -59,11 +61,13 @@ class Agent:
         self.runs = Runs(self.enforcement, self.store)
         self.spool = SpoolWriter(paths.SPOOL, settings.spool_bytes)
         boot, boot_time = boot_identity()
-        decoder = Decoder(settings.node, boot, boot_time, self.names)
+        self.decoder = Decoder(settings.node, boot, boot_time, self.names)
         self.endings = Endings()
         self.reader = EventReader(
-            self.maps, decoder, self.spool, self._on_workload, self.endings.note
+            self.maps, self.decoder, self.spool, self._on_workload, self.endings.note
         )
+        self.exemptions = Exemptions(self.maps)
+        self.exempting = Exempting(self)
         self.stopping = asyncio.Event()
         self._unseen_workload = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +90,8 @@ class Agent:
             ),
         ]
         self._attempt(self.enforcement.refresh)
+        # What has ended while no agent ran.
+        self._attempt(self.exempting.sweep)
         for server in servers:
             await server.start()
         self._spawn("refresh", self._refresh_forever())
@@ -151,6 +157,7 @@ class Agent:
                 self.calls.end_abandoned,
                 self.calls.forget_dead_threads,
                 self.enforcement.forget_old_workloads,
+                self.exempting.sweep,
             ):
                 self._attempt(work)
 
@@ -183,14 +190,21 @@ class Agent:
         since = message.get("since")
         if not isinstance(since, (int, float)) or isinstance(since, bool):
             raise RequestError("invalid", f"outside: since: {since!r} is not a number")
+        return {"outside": self.is_outside(pid, since)}
+
+    def is_outside(self, pid: int, since: float) -> bool:
+        """Whether who connected as `pid` is in no workload. since: of the connection.
+
+        False where nobody knows: a process that is gone by now may have been anywhere.
+        """
         started = start_time(pid)
         # One that started after the connection is not who made it: the pid was used again.
         if started is None or int(started) > since * os.sysconf("SC_CLK_TCK"):
-            return {"outside": False}
+            return False
         threads = threads_of(pid)
-        # Threads first: a process that is gone by now may have been anywhere.
+        # Threads first: they may end while they are asked for.
         tagged = any(self.tasks.resolve(tid) for tid in threads)
-        return {"outside": bool(threads) and not tagged and bool(threads_of(pid))}
+        return bool(threads) and not tagged and bool(threads_of(pid))
 
     def _let_go(self, connection: Connection, number: int) -> None:
         if self.stopping.is_set():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import ipaddress
 import socket
+import time
 from typing import Any, Protocol
 
 from controlplane.contract.event import SCHEMA_VERSION, text_field
@@ -79,9 +80,39 @@ class Decoder:
                 "cgroup": raw.cgroup,
                 "grants": names.grants(raw.policy, raw.grants),
                 "escaped": bool(raw.flags & TagFlag.ESCAPED),
+                "exempt": bool(raw.flags & TagFlag.EXEMPT),
                 "call": call,
             },
             "attribution": "kernel" if call is not None else "none",
+        }
+
+    def made_here(
+        self, kind: str, workload: int, policy: int, decision: Decision, **fields: Any
+    ) -> dict[str, Any]:
+        """An event that is the agent's own and no kernel record; fields: subject and object."""
+        return {
+            "version": SCHEMA_VERSION,
+            "time": self._boot_time + time.clock_gettime(time.CLOCK_BOOTTIME),
+            "node": self._node,
+            "boot": self._boot,
+            "workload": self._names.workload(workload),
+            "workload_id": workload,
+            "sequence": None,
+            "kind": kind,
+            **fields,
+            "decision": decision.name.lower(),
+            "policy": self._names.policy(policy),
+            "revision": 0,
+            "rule": None,
+            "reason": Reason.NONE.name.lower(),
+            "tag": {
+                "cgroup": workload,
+                "grants": [],
+                "escaped": False,
+                "exempt": False,
+                "call": None,
+            },
+            "attribution": "none",
         }
 
     def _object(self, raw: abi.Event, record: bytes) -> dict[str, Any]:

@@ -71,6 +71,7 @@ MAPS: dict[str, MapSpec] = {
     "thread_calls": _hash(c_uint32, abi.ThreadCall, abi.MAX_THREAD_CALLS),
     "workloads": _hash(c_uint64, abi.Workload, abi.MAX_WORKLOADS),
     "consumed": _hash(c_uint64, c_uint64, abi.MAX_WORKLOADS),
+    "exemptions": _hash(c_uint64, abi.Exemption, abi.MAX_EXEMPTIONS),
     "counters": _array(c_uint64, _COUNTERS),
     "denials": MapSpec(libbpf.MAP_RINGBUF, None, None, abi.DENIAL_RING_SIZE),
     "activity": MapSpec(libbpf.MAP_RINGBUF, None, None, abi.ACTIVITY_RING_SIZE),
@@ -216,6 +217,7 @@ class Maps:
         )
         self.workloads: Table[abi.Workload] = Table("workloads", descriptors["workloads"])
         self.consumed: Table[int] = Table("consumed", descriptors["consumed"])
+        self.exemptions: Table[abi.Exemption] = Table("exemptions", descriptors["exemptions"])
         self.counters: Table[int] = Table("counters", descriptors["counters"])
         self.iterator: Table[abi.IteratorCommand] = Table("iterator", descriptors["iterator"])
 

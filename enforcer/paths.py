@@ -18,6 +18,7 @@ AGENT_PID = RUN / "agent.pid"
 LOADER_REPORT = RUN / "loader.json"
 PROGRAM_SET = RUN / "program-set.json"
 CALLS_DATABASE = RUN / "calls.db"
+EXEMPTIONS = RUN / "exemptions.json"
 SPOOL = STATE / "spool"
 POLICIES = STATE / "policies"
 # The control plane's own: it may run under another user, and without an enforcer beside it.

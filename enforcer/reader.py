@@ -58,7 +58,7 @@ class EventReader:
         if events:
             # As they happened, for those who read the spool: it came from two rings.
             events.sort(key=itemgetter("time"))
-            self._store(events)
+            self.store(events)
         # After the append: rings and quotas hold what is not safe on disk yet. The quota first:
         # an agent that dies in between credits it twice, which the kernel bears.
         for workload, size in consumed.items():
@@ -67,7 +67,8 @@ class EventReader:
         self.activity.commit()
         return len(events)
 
-    def _store(self, events: list[dict[str, Any]]) -> None:
+    def store(self, events: list[dict[str, Any]]) -> None:
+        """Append to the spool; what the disk has no room for is counted."""
         try:
             self._spool.append(events)
         except OSError as error:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, pins
 from enforcer.enforcement import Enforcement
+from enforcer.exemptions import Exemption
 from enforcer.store import PolicyStore
 
 PARENT = "/lictor.slice"
@@ -86,8 +88,10 @@ def _populated(path: str) -> bool:
     return "populated 1" in text
 
 
-def workload_rows(enforcement: Enforcement, store: PolicyStore) -> list[dict[str, object]]:
-    """Every workload with its policy and counts, for `status`."""
+def workload_rows(
+    enforcement: Enforcement, store: PolicyStore, exemptions: Mapping[int, Exemption]
+) -> list[dict[str, object]]:
+    """Every workload with its policy, exemption (unix time, or null) and counts, for `status`."""
     names = store.slots()
     # One walk: a search for each would take as many as there are workloads.
     known = {cgroup: path for path, cgroup in cgroups.walk("/")}
@@ -95,6 +99,7 @@ def workload_rows(enforcement: Enforcement, store: PolicyStore) -> list[dict[str
     for cgroup, scope in enforcement.maps.scopes.items():
         if scope.workload != cgroup:
             continue
+        exemption = exemptions.get(cgroup)
         counts = enforcement.maps.workloads.get(cgroup) or abi.Workload()
         rows.append(
             {
@@ -102,6 +107,8 @@ def workload_rows(enforcement: Enforcement, store: PolicyStore) -> list[dict[str
                 "path": known.get(cgroup),
                 "policy": names.get(scope.policy, f"slot-{scope.policy}"),
                 "armed": bool(scope.flags & abi.ScopeFlag.ARMED),
+                "exempt_until": exemption.ends() if exemption is not None else None,
+                "exempt_reason": exemption.reason if exemption is not None else "",
                 "events": counts.sequence,
                 "delivered": counts.delivered,
                 "suppressed": counts.suppressed,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from loguru import logger
 
+from controlplane.contract.timedlistener import TimedListener
 from controlplane.contract.wire import (
     PROTOCOL_VERSION,
     FrameError,
@@ -32,10 +34,11 @@ IDLE_READ = 1 << 16
 
 
 class Connection:
-    """One client; `closing` runs when it goes."""
+    """One client; `closing` runs when it goes. since: seconds since boot, see TimedListener."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, since: float) -> None:
         self.peer = peer
+        self.since = since
         self.closing: list[Callable[[], None]] = []
 
 
@@ -67,9 +70,11 @@ class SocketServer:
         self._path.unlink(missing_ok=True)
         before = os.umask(0o777 & ~self._mode)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, path=str(self._path))
+            listener = TimedListener(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.bind(str(self._path))
         finally:
             os.umask(before)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener)
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -77,7 +82,8 @@ class SocketServer:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(peer_of(writer.get_extra_info("socket")))
+        peer = writer.get_extra_info("socket")
+        connection = Connection(peer_of(peer), TimedListener.since[peer.fileno()])
         frames = FrameReader()
         group = self._group_of(connection.peer)
         self._open[group] += 1

@@ -67,6 +67,9 @@ def covered_workloads(rows: Iterable[dict[str, Any]]) -> list[WorkloadReport]:
             policy=row["policy"],
             covered=True,
             reason="" if row["armed"] else NOT_ARMED,
+            # An agent of before an upgrade knows of no exemptions.
+            exempt_until=row.get("exempt_until"),
+            exempt_reason=row.get("exempt_reason", ""),
             events=row["events"],
             delivered=row["delivered"],
             suppressed=row["suppressed"],

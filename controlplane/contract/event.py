@@ -4,7 +4,8 @@
 Fields: time (unix seconds), node, boot, workload (cgroup path), workload_id, sequence (counted
 per workload from 1 by the kernel; null if the workload found no room for counts), kind,
 subject (pid, tid, uid, parent, start, comm), object (by kind), decision, policy, revision, rule
-(the field path that decided, or null), reason, tag (cgroup, grants, escaped, call), attribution.
+(the field path that decided, or null), reason, tag (cgroup, grants, escaped, exempt, call),
+attribution.
 docs/events.md shows one of each kind.
 """
 
@@ -17,6 +18,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 SCHEMA_VERSION = 1
+
+AGENT_KINDS = frozenset({"exempt", "exempt_end"})
+"""What the agent itself tells: the kernel neither counts nor numbers these."""
 
 Attribution = Literal["kernel", "entry", "window", "none"]
 

@@ -14,7 +14,7 @@ API_VERSION = 1
 
 Role = Literal["viewer", "operator", "node", "tool"]
 IncidentState = Literal["open", "acknowledged", "false-positive"]
-IncidentClass = Literal["egress", "ingress", "exec", "device", "unix", "escape", "other"]
+IncidentClass = Literal["egress", "ingress", "exec", "device", "unix", "escape", "exempt", "other"]
 Severity = Literal["low", "medium", "high"]
 EpisodeState = Literal["open", "closed"]
 AckState = Literal["acked", "failed"]
@@ -90,13 +90,18 @@ class Acknowledgement(Record):
 
 
 class WorkloadReport(Record):
-    """A workload as the node sees it. reason: why it is not covered, or not wholly."""
+    """A workload as the node sees it. reason: why it is not covered, or not wholly.
+
+    exempt_until: until when its policy denies nothing, as an operator of the node said, and why.
+    """
 
     id: int
     path: str
     policy: str | None
     covered: bool
     reason: str = ""
+    exempt_until: float | None = None
+    exempt_reason: str = ""
     events: int = 0
     delivered: int = 0
     suppressed: int = 0

@@ -28,6 +28,8 @@ def target(event: Mapping[str, Any]) -> str:
             text = f"GPU {number}" if what.get("class") else f"{what.get('type')} device {number}"
         case "escape":
             text = "out of the workload's cgroup"
+        case "exempt" | "exempt_end":
+            text = str(what.get("reason"))
         case kind:
             text = str(kind)
     return visible(text)
@@ -51,6 +53,10 @@ def lead(event: Mapping[str, Any]) -> str:
             return f"reach for unix socket {what}"
         case "escape":
             return "process left its workload's cgroup"
+        case "exempt":
+            return f"workload exempted: {what}"
+        case "exempt_end":
+            return f"exemption ended: {what}"
         case _:
             return what
 

@@ -78,7 +78,7 @@ class KnownIncident:
     @property
     def title(self) -> str:
         """One line: what was attempted and what became of it."""
-        if self.key.kind == "escape":
+        if self.key.kind in ("escape", "exempt"):
             return self.lead
         outcome = "denied" if self.denied else "audited"
         if self._probes():

@@ -19,6 +19,7 @@ CLASSES: dict[str, IncidentClass] = {
     "device": "device",
     "unix": "unix",
     "escape": "escape",
+    "exempt": "exempt",
 }
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from controlplane import localpeers, security
 from controlplane.contract.records import Role, Token
-from controlplane.listening import TimedListener
+from controlplane.contract.timedlistener import TimedListener
 from controlplane.rest.problem import Refusal, problem_response
 from controlplane.rest.reading import read_body, read_query
 from controlplane.rest.route import ApiRequest, Reply, Route

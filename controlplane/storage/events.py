@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, select, text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from controlplane.contract.event import UNNUMBERED_DIGITS, stored_event_id
+from controlplane.contract.event import AGENT_KINDS, UNNUMBERED_DIGITS, stored_event_id
 from controlplane.contract.records import EventList, StoredEvent
 from controlplane.storage import callnames, dialect, tallies
 from controlplane.storage.eventrow import EventRow, Source, event_row, key_of_hash
@@ -77,7 +77,7 @@ async def insert(
         if key in here[row.source] or 0 < key <= stream.floor:
             continue
         here[row.source].add(key)
-        _count(stream, key, row.workload)
+        _count(stream, row)
         new.append(row.event)
         columns.append({**row.columns, "stream": stream.id, "received": now})
     if columns:
@@ -219,9 +219,11 @@ async def _present(connection: AsyncConnection, stream: Stream, keys: list[int])
     return found
 
 
-def _count(stream: Stream, key: int, path: str) -> None:
+def _count(stream: Stream, row: EventRow) -> None:
+    key, path = row.columns["key"], row.workload
     if key < 0:
-        stream.unnumbered += 1
+        # The kernel numbers its own; that it had no number for one means that more may be missing.
+        stream.unnumbered += row.columns["kind"] not in AGENT_KINDS
     else:
         stream.stored += 1
         stream.highest = max(stream.highest, key)

@@ -134,4 +134,6 @@ def _object(kind: str, what: Mapping[str, Any]) -> str:
             return f"{name} {what.get('major')}:{what.get('minor')}"
         case "socket":
             return f"{what.get('family')} {what.get('type')} {what.get('protocol')}"
+        case "exempt" | "exempt_end":
+            return str(what.get("reason"))
     return "-"

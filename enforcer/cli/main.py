@@ -43,6 +43,7 @@ COMMANDS = {
         "workloads",
         "list workloads with their policy and counts, and what is not covered",
     ),
+    "exempt": ("exempt", "let one workload past its policy for a while, on record"),
     "events": ("events", "show what was allowed, denied and audited"),
     "explain": ("explain", "say why an event was denied, and what would allow it"),
     "incidents": ("incidents", "list, show and judge what was denied or audited, by tool call"),

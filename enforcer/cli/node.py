@@ -14,7 +14,7 @@ from controlplane.contract.wire import RequestError
 from enforcer import paths
 from enforcer.cli import daemons
 from enforcer.cli.exits import EXIT_FAILED, EXIT_NOT_ENFORCING
-from enforcer.cli.output import print_json
+from enforcer.cli.output import local_time, print_json, printable
 from enforcer.client import EnforcerClient
 
 DEFAULT_POLICY = "observe"
@@ -48,6 +48,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     canary, problem = _live_canary()
     enforcing = canary is not None and set(canary.values()) == {"denied"}
     agent = _agent_status()
+    exempt = _exempt()
     if arguments.json:
         print_json(
             {
@@ -57,6 +58,7 @@ def doctor(arguments: argparse.Namespace) -> int:
                 "canary": canary,
                 "problem": problem,
                 "agent": agent is not None,
+                "exempt": exempt,
                 "checks": as_data(checks),
             }
         )
@@ -65,6 +67,9 @@ def doctor(arguments: argparse.Namespace) -> int:
         print()
         print(f"agent:     {'running, pid ' + str(agent['pid']) if agent else 'not running'}")
         print(f"enforcing: {'yes' if enforcing else 'NO: ' + problem}")
+        for row in exempt:
+            path, reason = printable(row["workload"]), printable(row["reason"])
+            print(f"EXEMPT:    {path} until {local_time(row['until'])}: {reason}")
     return 0 if enforcing else EXIT_NOT_ENFORCING
 
 
@@ -89,6 +94,21 @@ def _live_canary() -> tuple[dict[str, str] | None, str]:
         maps.close()
     failed = {name: result for name, result in results.items() if result != "denied"}
     return results, f"the canary was not denied: {failed}" if failed else ""
+
+
+def _exempt() -> list[dict[str, Any]]:
+    """From the kernel's map, for the agent may be away."""
+    from enforcer.exemptions import Exemptions, exemption_row
+    from enforcer.maps import Maps
+
+    try:
+        maps = Maps.open()
+    except OSError:
+        return []
+    try:
+        return [exemption_row(each) for each in Exemptions(maps).active().values()]
+    finally:
+        maps.close()
 
 
 def _agent_status() -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from enforcer.client import EnforcerClient
 
 if TYPE_CHECKING:
     from controlplane.client import ApiClient
-    from controlplane.contract.records import Node, Workload
+    from controlplane.contract.records import Node, Workload, WorkloadReport
 
 DESCRIPTION = """\
 Lists workloads with their policy and counts, and containers that no policy covers. The control
@@ -55,8 +55,15 @@ def _row(found: Workload) -> tuple[object, ...]:
         "yes" if workload.covered else "NO",
         workload.events,
         workload.suppressed + workload.lost,
-        workload.reason,
+        _note(workload),
     )
+
+
+def _note(workload: WorkloadReport) -> str:
+    notes = [workload.reason] if workload.reason else []
+    if workload.exempt_until is not None:
+        notes.append(f"EXEMPT until {local_time(workload.exempt_until)}: {workload.exempt_reason}")
+    return "; ".join(notes)
 
 
 def _of_nodes(arguments: argparse.Namespace) -> tuple[list[Workload], list[dict[str, Any]]]:

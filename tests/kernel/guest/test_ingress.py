@@ -7,17 +7,18 @@ import errno
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from enforcer import cgroups
 from tests.kernel.guest.attempts import servers
 from tests.kernel.guest.child import Outcome, attempt
 from tests.kernel.guest.conftest import Confine
 from tests.kernel.guest.network import FAR, FAR4, INSIDE, NEAR4, OTHER4, FarSide, in_network
-from tests.kernel.guest.world import Workload
+from tests.kernel.guest.world import Lictor, Workload
 
 PORT = 7100
 READY_SECONDS = 20.0
@@ -47,6 +48,14 @@ def _say(kind: int, to: str, port: int) -> bytes | None:
             return None
 
 
+def _wait_for(ready: Path, running: Future[Outcome]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not ready.exists():
+        assert time.monotonic() < deadline, "the server is not ready"
+        assert not running.done(), running.result()
+        time.sleep(0.05)
+
+
 def visit(
     workload: Workload | None, name: str, folder: Path, *, namespace: str = FAR, to: str = NEAR4
 ) -> tuple[str | None, bytes | None]:
@@ -60,11 +69,7 @@ def visit(
             running = pool.submit(attempt, server, *arguments, namespace=INSIDE)
         else:
             running = pool.submit(workload.run, server, *arguments, namespace=INSIDE)
-        deadline = time.monotonic() + READY_SECONDS
-        while not ready.exists():
-            assert time.monotonic() < deadline, "the server is not ready"
-            assert not running.done(), running.result()
-            time.sleep(0.05)
+        _wait_for(ready, running)
         answer = in_network(namespace, lambda: _say(kind, to, PORT))
         outcome = running.result()
     assert outcome.errno is None, outcome
@@ -101,6 +106,41 @@ def test_who_may_is_served_and_answered_without_an_egress_rule(
     (event,) = workload.fresh_events()
     assert (event["kind"], event["decision"], event["reason"]) == ("inbound", "allowed", reason)
     assert (event["object"]["address"], event["object"]["local_port"]) == (FAR4, PORT)
+
+
+def test_a_visitor_who_may_no_longer_is_not_answered_any_more(
+    far_side: FarSide, confine: Confine, lictor: Lictor, tmp_path: Path
+) -> None:
+    workload = confine(FROM_FAR)
+    ready = tmp_path / "ready"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            workload.run, servers.echo, "0.0.0.0", PORT, str(ready), namespace=INSIDE
+        )
+        _wait_for(ready, running)
+
+        def visit_and_stay() -> list[bytes | None]:
+            with socket.create_connection((NEAR4, PORT), timeout=20) as client:
+                heard = [_exchange(client, b"one")]
+                lictor.policy(f"{FROM_FAR}\nexec: {{allow: [/**]}}", name=workload.policy.name)
+                heard.append(_exchange(client, b"two"))
+                lictor.policy(NOBODY, name=workload.policy.name)
+                heard.append(_exchange(client, b"three"))
+                return heard
+
+        assert in_network(FAR, visit_and_stay) == [b"ONE", b"TWO", None]
+        (cgroups.folder(workload.path) / "cgroup.kill").write_text("1")
+        with pytest.raises(AssertionError, match="wait status"):
+            running.result()
+
+
+def _exchange(client: socket.socket, word: bytes) -> bytes | None:
+    client.settimeout(ANSWER_SECONDS if word == b"three" else 20)
+    try:
+        client.sendall(word)
+        return client.recv(100)
+    except (TimeoutError, ConnectionError):
+        return None
 
 
 @pytest.mark.parametrize("name", SERVERS)

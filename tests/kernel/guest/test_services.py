@@ -6,24 +6,121 @@ Runs in a VM of its own, which services.py has set up and booted anew.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controlplane.client import ApiClient
 from enforcer import cgroups, paths
 from tests.kernel.guest.programs import run_lictor, wait_until
 from tests.kernel.guest.services import CONTAINER, POLICY, PORT, SLICE, UNITS, connections, run
 from tests.kernel.guest.world import Lictor
 
+DAEMONS = ("lictor-enforcer", "lictor-controlplane", "lictor-uplink")
+KILLS = 5
+ENOUGH_ATTEMPTS = 300
+FIRST_PORT = 20000
+# Until its input ends: one connect to each port, and how many were denied.
+_ATTEMPTS = f"""\
+import errno, json, select, socket, sys
+results = {{"denied": 0, "others": 0}}
+port = {FIRST_PORT}
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    with socket.socket() as client:
+        denied = client.connect_ex(("127.0.0.1", port)) == errno.EPERM
+    results["denied" if denied else "others"] += 1
+    port += 1
+print(json.dumps(results))
+"""
+
 
 def _property(unit: str, name: str) -> str:
     return run("systemctl", "show", "--property", name, "--value", unit).strip()
+
+
+@dataclass
+class Attempting:
+    """A workload that connects to one port after the other; `ended`: what came of it."""
+
+    path: str
+    ended: dict[str, int] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """The kernel's, as `lictor workloads` gives them."""
+        rows = json.loads(run_lictor("workloads", "--json").stdout)["workloads"]
+        [row] = [row for row in rows if row["path"] == self.path]
+        return {name: value for name, value in row.items() if isinstance(value, int)}
+
+
+@contextlib.contextmanager
+def _attempting() -> Iterator[Attempting]:
+    made = Attempting(f"{SLICE}/attempting")
+    folder = cgroups.folder(made.path)
+    folder.mkdir()
+    command = f'echo $$ > {folder}/cgroup.procs; exec /usr/bin/python3 -c "$1"'
+    with subprocess.Popen(
+        ["bash", "-c", command, "bash", _ATTEMPTS], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        yield made
+        output, _ = process.communicate()
+    made.ended.update(json.loads(output))
+
+
+def _wait_active(unit: str) -> None:
+    wait_until(lambda: _property(unit, "ActiveState") == "active", unit)
+
+
+def _kill(unit: str) -> None:
+    """Kill it, and if it is dead already, as soon as systemd has started it again."""
+
+    def killed() -> bool:
+        pid = int(_property(unit, "MainPID"))
+        with contextlib.suppress(ProcessLookupError):
+            if pid != 0:
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
+
+    wait_until(killed, f"a process of {unit}")
+
+
+def _kill_again_and_again() -> None:
+    """Kill each daemon KILLS times: at work, while it starts, and together with others."""
+    # The same moments in each run, as far as the machine repeats itself.
+    moments = random.Random(20261123)
+    order = list(DAEMONS) * KILLS
+    moments.shuffle(order)
+    for number, unit in enumerate(order):
+        if number % 2:
+            _wait_active(unit)
+        time.sleep(moments.uniform(0, 3))
+        _kill(unit)
+
+
+async def _events_of(path: str) -> list[dict[str, Any]]:
+    """All that the control plane has of a workload, in the order of arrival."""
+    found: list[dict[str, Any]] = []
+    async with ApiClient(f"unix:{paths.CONTROLPLANE_SOCKET}") as client:
+        after = 0
+        while True:
+            page = await client.events(workload=path, after=after, limit=1000)
+            if not page.events:
+                return found
+            found += [stored.event for stored in page.events]
+            after = page.next
 
 
 def _denials() -> list[dict[str, Any]]:
@@ -45,7 +142,7 @@ def attempts() -> None:
 @pytest.mark.parametrize("unit", UNITS)
 def test_service_runs_after_the_boot(unit: str) -> None:
     # The uplink says that it is ready once the control plane has heard of this node.
-    wait_until(lambda: _property(unit, "ActiveState") == "active", unit)
+    _wait_active(unit)
     assert _property(unit, "NRestarts") in ("0", "")
 
 
@@ -78,9 +175,10 @@ def test_first_program_of_the_container_is_judged_and_the_runtime_before_it_is_n
     assert {event["decision"] for event in told} == {"allowed"}
     assert {event["reason"] for event in _denials()} == {"not_allowed"}
     monitors = [path for path, _ in cgroups.children(SLICE) if cgroups.is_monitor(path)]
-    workloads = json.loads(run_lictor("workloads", "--json").stdout)["workloads"]
+    listed = json.loads(run_lictor("workloads", "--json", "--node-only").stdout)["workloads"]
+    covered = {each["workload"]["path"] for each in listed if each["workload"]["covered"]}
     assert monitors
-    assert not set(monitors) & {each["path"] for each in workloads}
+    assert not set(monitors) & covered
 
 
 def test_program_that_is_not_listed_does_not_enter_the_container() -> None:
@@ -98,7 +196,7 @@ def test_program_that_is_not_listed_does_not_enter_the_container() -> None:
     assert connections() == before
 
 
-@pytest.mark.parametrize("unit", ["lictor-enforcer", "lictor-controlplane", "lictor-uplink"])
+@pytest.mark.parametrize("unit", DAEMONS)
 def test_killed_service_comes_back_and_nothing_gets_through(unit: str) -> None:
     before, pid = connections(), int(_property(unit, "MainPID"))
     os.kill(pid, signal.SIGKILL)
@@ -134,6 +232,41 @@ def test_root_in_a_workload_is_not_the_control_planes_operator() -> None:
     removed = run_lictor("run", "--policy", POLICY, "--", "lictor", "policy", "remove", POLICY)
     assert removed.returncode != 0
     assert POLICY in run_lictor("policy", "list").stdout
+
+
+def test_nothing_is_lost_or_doubled_by_kills_at_any_moment() -> None:
+    """Each attempt is in the control plane once, whatever was killed while it was on its way."""
+    with _attempting() as made:
+        _kill_again_and_again()
+    for unit in DAEMONS:
+        _wait_active(unit)
+    assert made.ended["others"] == 0
+    attempts = made.ended["denied"]
+    assert attempts > ENOUGH_ATTEMPTS
+
+    counts = made.counts()
+    lost = counts["suppressed"] + counts["lost_denials"] + counts["lost_activity"]
+    expected = counts["events"] - lost
+    stored: list[dict[str, Any]] = []
+
+    def arrived() -> bool:
+        stored[:] = asyncio.run(_events_of(made.path))
+        return len(stored) >= expected
+
+    wait_until(arrived, f"{expected} events in the control plane", seconds=300)
+    numbers = [event["sequence"] for event in stored]
+    assert len(numbers) == len(set(numbers)) == expected
+    assert set(numbers) <= set(range(1, counts["events"] + 1))
+    ports = [event["object"]["port"] for event in stored if event["decision"] == "denied"]
+    assert len(ports) == len(set(ports))
+    assert set(ports) <= set(range(FIRST_PORT, FIRST_PORT + attempts))
+    # So slow an attempt is nothing that a ring or a quota has no room for.
+    assert (len(ports), lost) == (attempts, 0)
+    listed = json.loads(run_lictor("incidents", "--json").stdout)["incidents"]
+    incidents = [each for each in listed if each["workload"] == made.path]
+    assert [(each["kind"], each["denied"], each["audited"]) for each in incidents] == [
+        ("egress", attempts, 0)
+    ], (incidents, [event for event in stored if event["decision"] != "denied"])
 
 
 def test_control_plane_has_the_incident() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -123,6 +124,23 @@ def _accounted(workload: Workload) -> None:
     assert sum(numbers.values()) - len(numbers) <= BATCH_BYTES // 128
 
 
+@pytest.mark.parametrize("disturb", [_kill, _load_twice])
+def test_an_exemption_outlives_what_comes_and_goes(
+    lictor: Lictor, confine: Confine, far_side: FarSide, disturb: Callable[[Lictor], None]
+) -> None:
+    workload = confine("egress: none")
+    lictor.request("exempt", workload=workload.path, seconds=3600, reason="a test")
+    disturb(lictor)
+    far_side.mark()
+    assert workload.run(_one_attempt, FAR4, namespace=INSIDE).errno is None
+    assert len(far_side.seen()) == 1
+    [row] = lictor.request("exempt.list")["exemptions"]
+    assert (row["workload"], row["reason"]) == (workload.path, "a test")
+    lictor.request("exempt.end", workload=workload.path)
+    assert workload.run(_one_attempt, FAR4, namespace=INSIDE).errno == errno.EPERM
+    assert far_side.seen() == []
+
+
 def test_the_sequence_goes_on_after_a_restart(lictor: Lictor, confine: Confine) -> None:
     workload = confine("egress: none")
     workload.run(_one_attempt)
@@ -137,11 +155,11 @@ def test_the_sequence_goes_on_after_a_restart(lictor: Lictor, confine: Confine) 
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def _one_attempt() -> None:
+def _one_attempt(address: str = "10.99.0.1") -> None:
     import socket
 
     with socket.socket() as client:
-        client.connect(("10.99.0.1", 80))
+        client.connect((address, 80))
 
 
 def test_the_agent_holds_no_compiler(lictor: Lictor) -> None:

@@ -69,7 +69,7 @@ class Workload:
     def events(self, **filters: str) -> list[Event]:
         """Every event of this workload so far, in the order of its sequence numbers."""
         found = self.lictor.events(workload=self.path, **filters)
-        return sorted(found, key=lambda event: int(event["sequence"] or 0))
+        return sorted(found, key=_number)
 
     def mark(self) -> None:
         """From here on events are fresh."""
@@ -82,8 +82,8 @@ class Workload:
 
     def fresh_events(self, kind: str | None = None) -> list[Event]:
         """Events since the last call, or since `mark`; `kind` leaves the others out."""
-        found = [event for event in self.events() if event["sequence"] > self._seen]
-        self._seen = max([self._seen, *(event["sequence"] for event in found)])
+        found = [event for event in self.events() if _number(event) > self._seen]
+        self._seen = max([self._seen, *(_number(event) for event in found)])
         return [event for event in found if kind is None or event["kind"] == kind]
 
     def finish(self) -> None:
@@ -96,6 +96,11 @@ class Workload:
                 pass
         self._client.close()
         self.lictor.request("run.finish", cgroup=self.path)
+
+
+def _number(event: Event) -> int:
+    """Of what the kernel counts; 0 for what the agent itself tells."""
+    return int(event["sequence"] or 0)
 
 
 class Lictor:

@@ -72,9 +72,18 @@ def test_a_raw_socket_needs_any() -> None:
     assert "only `egress: any` allows it" in found.obstacle
 
 
+def test_what_an_exemption_let_pass_says_so_and_how_a_rule_would() -> None:
+    made = connect("10.9.9.9", 443, decision="audited")
+    made["tag"]["exempt"] = True
+    found = explain(made, POLICY)
+    assert found.decision.startswith("audited: it was not stopped, since the workload was exempt")
+    assert found.change is not None
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
+        (event("exempt", {"reason": "why"}, reason="none", decision="audited"), "no policy allows"),
         (event("fork", {}, reason="no_storage"), "no memory for the child's tag"),
         (event("escape", {}, reason="escaped", decision="audited"), "no rule holds outside"),
     ],

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import re
-import socket
-import time
 from pathlib import Path
 
 import pytest
 
-from controlplane.listening import PortAddress, TimedListener, UnixAddress, parse_listen
+from controlplane.listening import PortAddress, UnixAddress, parse_listen
 
 
 @pytest.mark.parametrize(
@@ -61,17 +59,3 @@ def test_several_addresses_stand_with_commas_between() -> None:
 def test_an_address_that_cannot_be_used_is_named(text: str, cause: str) -> None:
     with pytest.raises(ValueError, match=re.escape(cause)):
         parse_listen(text)
-
-
-def test_a_connection_is_known_to_be_there_since_it_was_accepted(tmp_path: Path) -> None:
-    path = str(tmp_path / "api.sock")
-    with TimedListener(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
-        listener.listen()
-        before = time.clock_gettime(time.CLOCK_BOOTTIME)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(path)
-            connection, _ = listener.accept()
-            with connection:
-                since = TimedListener.since[connection.fileno()]
-    assert before <= since <= time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -10,10 +10,11 @@ from typing import Any, get_args
 
 import pytest
 
-from controlplane.contract.event import Attribution
+from controlplane.contract.event import AGENT_KINDS, Attribution
 from enforcer import abi
 from enforcer.abi import Decision, EventKind, Reason
 from enforcer.decode import Decoder
+from enforcer.exemptions import Cause
 from tests.unit.enforcer.records import KnownNames, record
 
 PAGE = (Path(__file__).parents[3] / "docs/events.md").read_text(encoding="utf-8")
@@ -23,7 +24,20 @@ CALL_FIELDS = {"number", "id", "episode", "step", "tool", "state"}
 
 
 def test_every_kind_has_an_example() -> None:
-    assert set(EXAMPLES) == {kind.name.lower() for kind in EventKind}
+    assert set(EXAMPLES) == {kind.name.lower() for kind in EventKind} | AGENT_KINDS
+
+
+@pytest.mark.parametrize("kind", sorted(AGENT_KINDS))
+def test_an_example_of_the_agents_own_has_no_number(kind: str) -> None:
+    made = Decoder("node", "boot", 0.0, KnownNames()).made_here(kind, 1, 2, Decision.AUDITED)
+    example = EXAMPLES[kind]
+    assert set(example) == {*made, "subject", "object"}
+    assert set(example["tag"]) == set(made["tag"])
+    assert example["sequence"] is None
+
+
+def test_every_cause_of_an_exemptions_end_is_explained() -> None:
+    assert [f"| `{cause}` |" in PAGE for cause in get_args(Cause)] == [True] * len(get_args(Cause))
 
 
 @pytest.mark.parametrize("kind", list(EventKind), ids=lambda kind: kind.name.lower())

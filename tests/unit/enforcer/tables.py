@@ -85,6 +85,7 @@ class MemoryMaps:
     thread_calls: MemoryTable
     workloads: MemoryTable
     consumed: MemoryTable
+    exemptions: MemoryTable
 
     def __init__(self) -> None:
         self.descriptors: dict[str, int] = {}

@@ -13,6 +13,7 @@ import yaml
 from controlplane.contract.policy import parse_policy, policy_digest
 from controlplane.contract.wire import RequestError
 from enforcer import VERSION
+from enforcer.admin import AdminOperations
 from enforcer.names import boot_identity
 from tests.unit.controlplane.contract.documents import whole
 from tests.unit.enforcer.served_agent import ME, ServedAgent
@@ -164,6 +165,32 @@ def test_a_process_of_a_workload_administers_nothing(node: ServedAgent) -> None:
             with pytest.raises(RequestError, match="a process of a workload may not"):
                 await node.admin(operation, **fields)
         assert node.agent.store.names() == ["rl-sandbox"]
+
+    node.serve(work)
+
+
+def test_nobody_administers_who_is_gone_or_came_after_the_connection(
+    node: ServedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(node: ServedAgent) -> None:
+        for started in (None, str(1 << 62)):
+            monkeypatch.setattr("enforcer.agent.start_time", lambda _, found=started: found)
+            for operation in AdminOperations(node.agent).table():
+                with pytest.raises(RequestError, match="a process of a workload may not"):
+                    await node.admin(operation)
+
+    node.serve(work)
+
+
+def test_a_thread_of_a_workload_is_enough_to_be_refused(
+    node: ServedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(node: ServedAgent) -> None:
+        monkeypatch.setattr("enforcer.agent.threads_of", lambda pid: [pid, 424242])
+        assert (await node.admin("status"))["pid"] == ME
+        node.tasks.by_tid[424242] = tagged(424242)
+        with pytest.raises(RequestError, match="a process of a workload may not"):
+            await node.admin("status")
 
     node.serve(work)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ def test_an_event_says_who_where_what_and_why() -> None:
         "object": {"family": "ipv4", "protocol": "tcp", "address": "10.1.2.3", "port": 443},
         "decision": "denied", "policy": "policy-3", "revision": 8, "rule": "rules[3][8][4]",
         "reason": "not_allowed",
-        "tag": {"cgroup": 4712, "grants": ["grant-1", "grant-2"], "escaped": False, "call": None},
+        "tag": {"cgroup": 4712, "grants": ["grant-1", "grant-2"], "escaped": False,
+                "exempt": False, "call": None},
         "attribution": "none",
     }  # fmt: skip
 
@@ -130,6 +132,23 @@ def test_a_tag_attributes_to_its_call(flags: TagFlag, state: str, escaped: bool)
     assert event["attribution"] == "kernel"
     assert event["tag"]["call"] == {"number": 9, "id": "call-9", "state": state}
     assert event["tag"]["escaped"] == escaped
+
+
+def test_what_was_let_pass_for_an_exemption_says_so() -> None:
+    event = decoded(EventKind.FORK, decision=Decision.AUDITED, flags=TagFlag.EXEMPT)
+    assert (event["decision"], event["tag"]["exempt"]) == ("audited", True)
+    assert event["tag"]["escaped"] is False
+
+
+def test_an_event_of_the_agents_own_has_all_fields_and_no_number() -> None:
+    subject = {"pid": 1, "tid": 1, "uid": 0, "parent": None, "start": None, "comm": "lictor"}
+    made = DECODER.made_here("exempt", WORKLOAD, 3, Decision.AUDITED, subject=subject, object={})
+    assert made.keys() == decoded(EventKind.FORK).keys()
+    assert made["tag"].keys() == decoded(EventKind.FORK)["tag"].keys()
+    assert (made["kind"], made["decision"], made["reason"]) == ("exempt", "audited", "none")
+    assert (made["sequence"], made["workload_id"], made["policy"]) == (None, WORKLOAD, "policy-3")
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert made["time"] == pytest.approx(1_000_000 + since_boot, abs=5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, gpu, pins, runs
+from enforcer.exemptions import Exemption
 from enforcer.runs import Runs, workload_rows
 from tests.unit.enforcer.test_enforcement import Node, policy
 
@@ -133,13 +135,18 @@ def test_rows_are_the_workloads_with_their_counts(node: Node) -> None:
     counts = abi.Workload(sequence=9, delivered=5, suppressed=2, lost_denials=1, lost_activity=1)
     node.maps.workloads.put(job, counts)
     node.maps.scopes.put(99, abi.Scope(workload=99, policy=77))
-    rows = {row["id"]: row for row in workload_rows(node.enforcement, node.store)}
+    until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 60 * 10**9
+    exempt = {root: Exemption(root, "/rl.slice", 2, until, "why", 0)}
+    rows = {row["id"]: row for row in workload_rows(node.enforcement, node.store, exempt)}
     assert set(rows) == {root, job, 99}
     assert rows[job] == {
-        "id": job, "path": "/rl.slice/job", "policy": "rl", "armed": True, "events": 9,
+        "id": job, "path": "/rl.slice/job", "policy": "rl", "armed": True, "exempt_until": None,
+        "exempt_reason": "", "events": 9,
         "delivered": 5, "suppressed": 2, "lost_denials": 1, "lost_activity": 1,
     }  # fmt: skip
     assert rows[root]["armed"] is True
+    assert rows[root]["exempt_until"] == pytest.approx(time.time() + 60, abs=5)
+    assert rows[root]["exempt_reason"] == "why"
     assert (rows[99]["path"], rows[99]["policy"], rows[99]["events"]) == (None, "slot-77", 0)
 
 
@@ -157,6 +164,6 @@ def test_rows_take_one_walk_however_many_there_are(
         return walk(path)
 
     monkeypatch.setattr(cgroups, "walk", noted)
-    assert len(workload_rows(node.enforcement, node.store)) == 6
+    assert len(workload_rows(node.enforcement, node.store, {})) == 6
     # Once for itself and once for each folder below.
     assert walked.count("/") == 1

@@ -56,6 +56,11 @@ def test_a_report_holds_what_the_agent_says() -> None:
     ]  # fmt: skip
 
 
+def test_an_exemption_is_reported_with_its_reason() -> None:
+    [found] = covered_workloads([{**ROW, "exempt_until": 1.5e9, "exempt_reason": "why"}])
+    assert (found.exempt_until, found.exempt_reason) == (1.5e9, "why")
+
+
 def test_a_workload_that_is_not_armed_or_has_gone_says_so() -> None:
     [found] = covered_workloads([{**ROW, "armed": False, "path": None}])
     assert (found.covered, found.reason, found.path) == (True, NOT_ARMED, "cgroup-7")

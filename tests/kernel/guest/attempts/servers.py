@@ -28,6 +28,16 @@ def tcp(address: str, port: int, ready: str) -> str | None:
             return said.decode()
 
 
+def echo(address: str, port: int, ready: str) -> None:
+    """Answers one visitor in capitals, as long as he speaks."""
+    with socket.create_server((address, port)) as server:
+        Path(ready).touch()
+        connection, _ = server.accept()
+        with connection:
+            while said := connection.recv(100):
+                connection.sendall(said.upper())
+
+
 def udp(address: str, port: int, ready: str) -> str | None:
     """Answers one datagram in capitals."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:

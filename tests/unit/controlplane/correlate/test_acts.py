@@ -32,6 +32,8 @@ DISK = {"type": "block", "major": 259, "minor": 1, "class": None}
         ("device", DISK, "block device 259:1", "open of block device 259:1"),
         ("unix", {"path": "@bus"}, "@bus", "reach for unix socket @bus"),
         ("escape", {}, "out of the workload's cgroup", "process left its workload's cgroup"),
+        ("exempt", {"reason": "why"}, "why", "workload exempted: why"),
+        ("exempt_end", {"reason": "why"}, "why", "exemption ended: why"),
         ("fork", {}, "fork", "fork"),
         ("exec", {}, "None", "exec of None"),
     ],

@@ -62,6 +62,15 @@ def test_title_and_severity(events: list[dict[str, Any]], title: str, severity: 
     assert (found.title, found.severity) == (title, severity)
 
 
+def test_an_exemption_is_an_incident_with_its_reason() -> None:
+    begun = make_denied(kind="exempt", object={"reason": "why"}, decision="audited")
+    found = incident(begun)
+    assert (found.kind, found.title, found.severity) == (
+        "exempt", "workload exempted: why", "low",
+    )  # fmt: skip
+    assert (found.targets[0].text, found.audited) == ("why", 1)
+
+
 def test_targets_are_the_most_frequent_first() -> None:
     found = incident(*connects(30), *connects(2), *connects(1))
     assert found.title == "probed 30 destinations (denied)"

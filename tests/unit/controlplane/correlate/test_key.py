@@ -17,7 +17,8 @@ OTHER_PROCESS = {"pid": 339, "tid": 339, "uid": 0, "parent": 1, "start": 1, "com
     ("kind", "group"),
     [
         ("connect", "egress"), ("send", "egress"), ("socket", "egress"), ("exec", "exec"),
-        ("device", "device"), ("escape", "escape"), ("fork", "other"), ("of later", "other"),
+        ("device", "device"), ("escape", "escape"),
+        ("exempt", "exempt"), ("fork", "other"), ("of later", "other"),
     ],
 )  # fmt: skip
 def test_each_kind_has_a_class(kind: str, group: str) -> None:

@@ -115,6 +115,12 @@ def test_events_that_carry_no_number_prove_nothing(storage: Storage) -> None:
     )
 
 
+def test_what_the_agent_itself_tells_needs_no_number(storage: Storage) -> None:
+    told = [make_event(None, kind=kind) for kind in ("exempt", "exempt_end")]
+    storage.ship([make_event(1), *told])
+    assert get(storage).completeness.complete
+
+
 def test_silence_is_no_evidence(storage: Storage) -> None:
     storage.write(episodes.put, EPISODE, EpisodeBinding(workload="/rl.slice/a"), NOW)
     found = get(storage).completeness

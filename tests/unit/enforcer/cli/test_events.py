@@ -186,6 +186,17 @@ def test_a_follower_shows_what_comes_and_ends_with_an_interrupt(node: Path) -> N
         writer.close()
 
 
+def test_an_exemption_shows_its_reason(node: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subject = {"pid": 1, "tid": 1, "uid": 0, "parent": None, "start": None, "comm": "lictor"}
+    what = {"until": 1.0, "reason": "disk full\n", "uid": 0}
+    made = DECODER.made_here("exempt", 1, 3, Decision.AUDITED, subject=subject, object=what)
+    writer = SpoolWriter(node / "state/spool", 0)
+    writer.append([made])
+    writer.close()
+    [line] = lines(capsys, "--kind", "exempt")
+    assert "AUDITED  exempt   disk full\\n" in line
+
+
 # --- through the control plane ---------------------------------------------------
 
 

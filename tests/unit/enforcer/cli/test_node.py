@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_doctor_believes_only_a_denial_that_happened(
     assert found["enforcing"] is enforcing
     assert problem in found["problem"]
     assert found["canary"] == results
+
+
+def test_doctor_names_what_is_exempt_also_without_an_agent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from enforcer import maps
+    from enforcer.exemptions import Exemptions
+    from tests.unit.enforcer.tables import MemoryMaps
+
+    held: Any = MemoryMaps()
+    monkeypatch.setattr(maps.Maps, "open", lambda: held)
+    exemptions = Exemptions(held)
+    exemptions.begin(exemptions.prepare(7, "/rl.slice/a\n", 60, "why", 0))
+    main(["doctor"])
+    assert "EXEMPT:    /rl.slice/a\\n until 2" in capsys.readouterr().out
+    main(["doctor", "--json"])
+    [row] = json.loads(capsys.readouterr().out)["exempt"]
+    assert (row["workload"], row["workload_id"], row["reason"]) == ("/rl.slice/a\n", 7, "why")
 
 
 def test_doctor_names_the_agent_that_answers(

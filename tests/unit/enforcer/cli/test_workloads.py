@@ -4,21 +4,24 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controlplane.contract.records import WorkloadReport
 from enforcer import cgroups
 from enforcer.cli.main import main
-from enforcer.uplink_report import NOT_ARMED, NOT_SELECTED
+from enforcer.cli.output import local_time
+from enforcer.uplink_report import NOT_ARMED, NOT_SELECTED, covered_workloads
 from tests.unit.enforcer.cli.conftest import StartAgent
 from tests.unit.enforcer.cli.served_controlplane import ServedControlPlane
 
 Capture = pytest.CaptureFixture[str]
 HEADER = ["NODE", "WORKLOAD", "POLICY", "COVERED", "EVENTS", "MISSING", "NOTE"]
 COUNTS = {"suppressed": 2, "lost_denials": 3, "lost_activity": 4, "delivered": 0}
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": 7, "path": "/rl.slice/a\n", "policy": "rl", "armed": True, "events": 9, **COUNTS},
     {"id": 8, "path": None, "policy": "rl", "armed": False, "events": 0,
      **dict.fromkeys(COUNTS, 0)},
@@ -52,6 +55,23 @@ def test_a_row_has_the_sum_of_what_went_missing(start_agent: StartAgent, capsys:
         ["n", "cgroup-8", "rl", "yes", "0", "0", NOT_ARMED],
         ["n", CONTAINER, "-", "NO", "0", "0", NOT_SELECTED],
     ]
+
+
+def test_an_exemption_is_in_the_note_and_in_the_json_from_both(
+    start_agent: StartAgent, controlplane: ServedControlPlane, capsys: Capture
+) -> None:
+    until = time.time() + 60
+    rows = [{**row, "exempt_until": until, "exempt_reason": "why"} for row in ROWS]
+    start_agent("admin", status=lambda _: {**STATUS, "workloads": rows})
+    controlplane.report("n", *covered_workloads(rows))
+    note = f"EXEMPT until {local_time(until)}: why"
+    for words in ([], ["--node-only"]):
+        assert main(["workloads", *words]) == 0
+        found = [line.split(maxsplit=6) for line in capsys.readouterr().out.splitlines()]
+        assert [row[6] for row in found[1:3]] == [note, f"{NOT_ARMED}; {note}"]
+        assert main(["workloads", "--json", *words]) == 0
+        told = json.loads(capsys.readouterr().out)["workloads"][0]["workload"]
+        assert (told["exempt_until"], told["exempt_reason"]) == (until, "why")
 
 
 def test_those_of_all_live_nodes_are_listed_alike(
