@@ -8,6 +8,7 @@ import itertools
 from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, pins
 from enforcer.enforcement import Enforcement
+from enforcer.names import CANARY_SLOT
 from enforcer.store import PolicyStore
 
 PARENT = "/lictor.slice"
@@ -91,7 +92,7 @@ def workload_rows(enforcement: Enforcement, store: PolicyStore) -> list[dict[str
     names = store.slots()
     rows: list[dict[str, object]] = []
     for cgroup, scope in enforcement.maps.scopes.items():
-        if scope.workload != cgroup:
+        if scope.workload != cgroup or scope.policy == CANARY_SLOT:
             continue
         counts = enforcement.maps.workloads.get(cgroup) or abi.Workload()
         rows.append(

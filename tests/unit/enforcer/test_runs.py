@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.contract.wire import RequestError
 from enforcer import abi, gpu, pins, runs
+from enforcer.names import CANARY_SLOT
 from enforcer.runs import Runs, workload_rows
 from tests.unit.enforcer.test_enforcement import Node, policy
 
@@ -140,3 +141,9 @@ def test_rows_are_the_workloads_with_their_counts(node: Node) -> None:
     }  # fmt: skip
     assert rows[root]["armed"] is True
     assert (rows[99]["path"], rows[99]["policy"], rows[99]["events"]) == (None, "slot-77", 0)
+
+
+def test_the_canarys_cgroup_is_no_workload_to_anybody(node: Node) -> None:
+    cgroup = node.pins.make_cgroup("/lictor-canary")
+    node.maps.scopes.put(cgroup, abi.Scope(workload=cgroup, policy=CANARY_SLOT))
+    assert cgroup not in {row["id"] for row in workload_rows(node.enforcement, node.store)}
