@@ -2,7 +2,8 @@
 """Counts of the control plane in Prometheus' text form; docs/api.md explains each.
 
 A registry of its own per application: two applications in one process do not mix. No label
-holds what a client chose (a path, a name), so that nobody makes series at will.
+holds what a client chose (a path, a name), so that nobody makes series at will; a node's name is
+an operator's choice.
 """
 
 from __future__ import annotations
@@ -69,6 +70,12 @@ class Metrics:
             "lictor_nodes",
             "Nodes by whether they reported lately and enforce",
             ("live", "enforcing"),
+            registry=self.registry,
+        )
+        self.node_enforcing = Gauge(
+            "lictor_node_enforcing",
+            "1 if the node reported lately that it enforces, else 0",
+            ("node",),
             registry=self.registry,
         )
 

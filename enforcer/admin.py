@@ -15,7 +15,6 @@ from controlplane.contract.policy import PolicyError, parse_policy
 from controlplane.contract.wire import RequestError
 from enforcer import VERSION, pins, runs
 from enforcer.calls import parse_begin
-from enforcer.condition import node_condition
 from enforcer.names import boot_identity
 from enforcer.peers import Peer
 from enforcer.server import Connection, Handler
@@ -68,14 +67,13 @@ class AdminOperations:
 
     async def _status(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         agent = self._agent
-        owner = pins.owner(agent.maps)
         return {
             "node": agent.settings.node,
             "boot": boot_identity()[0],
             "release": VERSION,
             "pid": os.getpid(),
-            "program_set": owner,
-            **node_condition(owner),
+            "program_set": pins.owner(agent.maps),
+            **agent.condition(),
             "policies": agent.store.names(),
             "revisions": agent.store.newest(),
             "workloads": runs.workload_rows(

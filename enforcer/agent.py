@@ -21,11 +21,14 @@ from loguru import logger
 from controlplane.contract import supervision
 from controlplane.contract.daemon import EXIT_FAILED, begin
 from controlplane.contract.wire import RequestError
-from enforcer import abi, cgroups, paths
+from enforcer import abi, cgroups, paths, pins
 from enforcer.abi import EventKind
 from enforcer.admin import AdminOperations
 from enforcer.callbook import CallBook
 from enforcer.calls import LARGEST_ID, ToolCalls, parse_begin
+from enforcer.canary_child import CanaryChild
+from enforcer.canary_watch import CanaryWatch
+from enforcer.condition import node_condition
 from enforcer.decode import Decoder
 from enforcer.endings import Endings
 from enforcer.enforcement import Enforcement
@@ -66,6 +69,7 @@ class Agent:
         self.reader = EventReader(
             self.maps, self.decoder, self.spool, self._on_workload, self.endings.note
         )
+        self.canary = CanaryWatch(settings.canary_seconds, CanaryChild().run, self.condition)
         self.exemptions = Exemptions(self.maps)
         self.exempting = Exempting(self)
         self.stopping = asyncio.Event()
@@ -99,6 +103,7 @@ class Agent:
         logger.info("agent ready: node {}, {} events waiting", self.settings.node, waiting)
         supervision.notify(supervision.READY)
         self._spawn("say alive", supervision.say_alive())
+        self._spawn("canary", self.canary.run())
         await self.stopping.wait()
         supervision.notify(supervision.STOPPING)
         for server in servers:
@@ -111,6 +116,10 @@ class Agent:
             pass
         self.spool.close()
         self.book.close()
+
+    def condition(self) -> dict[str, Any]:
+        """Whether this node enforces, see condition.py."""
+        return node_condition(pins.owner(self.maps))
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)

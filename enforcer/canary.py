@@ -8,57 +8,68 @@ case), so nothing but a denial that really happened counts as enforcing.
 from __future__ import annotations
 
 import errno
-import itertools
+import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from enforcer import abi, cgroups, pins
+from enforcer import abi, cgroups, paths, pins
 from enforcer.abi import ScopeFlag
+from enforcer.canary_state import CanaryReport
 from enforcer.compiler import CompiledPolicy
 from enforcer.maps import Maps
 from enforcer.names import CANARY_SLOT
 from enforcer.rulesets import Rulesets
 from enforcer.tasks import Tasks
 
-ATTEMPTS = ("connect", "send", "device", "exec")
+CGROUP = "/lictor-canary"
 DEVICE = "/dev/null"
 PROGRAM = "/bin/true"
 
 Address = tuple[str, int]
 
 
-@dataclass(frozen=True)
-class CanaryReport:
-    """What each attempt met: `denied`, or what happened instead."""
-
-    results: dict[str, str]
-
-    @property
-    def enforcing(self) -> bool:
-        """Whether every attempt was really denied."""
-        return all(self.results.get(attempt) == "denied" for attempt in ATTEMPTS)
-
-
 def run_canary(maps: Maps) -> CanaryReport:
-    """Make a cgroup that may do nothing, try from within, and see. Takes some milliseconds."""
-    _ensure_policy(maps)
-    path = next(p for n in itertools.count() if not cgroups.exists(p := f"/lictor-canary-{n}"))
-    cgroups.folder(path).mkdir()
-    cgroup = cgroups.cgroup_id(path)
+    """Cover a cgroup that may do nothing, try from within, and see. Takes some milliseconds.
+
+    OSError or ValueError if it could not be tried. The cgroup stays, empty: each new one would
+    take another bit of the filter, for good.
+    """
+    with exclusively():
+        _ensure_policy(maps)
+        owner = pins.owner(maps)
+        cgroups.folder(CGROUP).mkdir(exist_ok=True)
+        cgroup = cgroups.cgroup_id(CGROUP)
+        # The scope first: the agent disarms what has none.
+        flags = ScopeFlag.ARMED | ScopeFlag.SETTLED
+        scope = abi.Scope(workload=cgroup, policy=CANARY_SLOT, flags=flags)
+        try:
+            Tasks(maps).mark_covered(cgroup)
+            maps.scopes.put(cgroup, scope)
+            pins.arm(owner, CGROUP)
+            return CanaryReport(_attempts(CGROUP))
+        finally:
+            maps.scopes.delete(cgroup)
+            pins.disarm(owner, cgroup)
+
+
+@contextmanager
+def exclusively() -> Iterator[None]:
+    """One canary at a time, and none while whoever holds this takes a program set away."""
+    paths.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(paths.RUN / "canary.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove_cgroup() -> None:
+    """Leave nothing of the canaries behind; one that runs now is not disturbed."""
     try:
-        pins.arm(pins.owner(maps), path)
-        Tasks(maps).mark_covered(cgroup)
-        scope = abi.Scope(workload=cgroup, policy=CANARY_SLOT, flags=ScopeFlag.ARMED)
-        maps.scopes.put(cgroup, scope)
-        return CanaryReport(_attempts(path))
-    finally:
-        pins.disarm(pins.owner(maps), cgroup)
-        cgroups.folder(path).rmdir()
-        maps.scopes.delete(cgroup)
-        maps.workloads.delete(cgroup)
+        cgroups.folder(CGROUP).rmdir()
+    except OSError:
+        return
 
 
 def _ensure_policy(maps: Maps) -> None:

@@ -28,8 +28,8 @@ from typing import Any
 
 from loguru import logger
 
-from enforcer import abi, cgroups, libbpf, paths, pins
-from enforcer.canary import run_canary
+from enforcer import abi, canary_state, cgroups, libbpf, paths, pins
+from enforcer.canary import exclusively, run_canary
 from enforcer.compiler_unix import unix_key
 from enforcer.enforcement import Enforcement
 from enforcer.maps import Maps
@@ -179,8 +179,9 @@ def _run(mode: AttachMode, started: float, *, reload: bool) -> bool:
     for stored in restored:
         logger.info("policy {} revision {} in force", stored.name, stored.revision)
     # Only now: until here the older set, on whatever maps, has denied all that it denied before.
-    for old in before:
-        pins.remove_set(old)
+    with exclusively():
+        for old in before:
+            pins.remove_set(old)
     pins.remove_old_maps()
     noted = {"number": number, "mode": mode, "digest": sources_digest()}
     paths.write_atomically(paths.PROGRAM_SET, json.dumps(noted) + "\n")
@@ -188,6 +189,7 @@ def _run(mode: AttachMode, started: float, *, reload: bool) -> bool:
     if kept is not None and not canary.enforcing:
         logger.critical("program set {} denies nothing: {}; loading anew", kept, canary.results)
         return _run(mode, started, reload=True)
+    canary_state.keep(canary)
     enforcing = canary.enforcing and not problems
     _report(
         started,

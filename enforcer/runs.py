@@ -10,6 +10,7 @@ from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, pins
 from enforcer.enforcement import Enforcement
 from enforcer.exemptions import Exemption
+from enforcer.names import CANARY_SLOT
 from enforcer.store import PolicyStore
 
 PARENT = "/lictor.slice"
@@ -97,7 +98,7 @@ def workload_rows(
     known = {cgroup: path for path, cgroup in cgroups.walk("/")}
     rows: list[dict[str, object]] = []
     for cgroup, scope in enforcement.maps.scopes.items():
-        if scope.workload != cgroup:
+        if scope.workload != cgroup or scope.policy == CANARY_SLOT:
             continue
         exemption = exemptions.get(cgroup)
         counts = enforcement.maps.workloads.get(cgroup) or abi.Workload()

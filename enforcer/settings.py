@@ -15,6 +15,7 @@ from pydantic_settings import SettingsConfigDict
 
 from controlplane.contract.daemon import DaemonSettings
 from controlplane.endpoint import parse_endpoint
+from enforcer.canary_state import PERIOD_SECONDS
 
 ENVIRONMENT_FILE = "/etc/lictor/enforcer.env"
 
@@ -34,6 +35,9 @@ class AgentSettings(DaemonSettings):
 
     refresh_seconds: float = Field(default=5.0, ge=0.5, le=300)
     """How often cgroups and device numbers are looked over, besides events that tell at once."""
+
+    canary_seconds: float = Field(default=PERIOD_SECONDS, ge=5, le=3600)
+    """How often the canary tries whether a denial really happens."""
 
 
 class UplinkSettings(DaemonSettings):

@@ -46,6 +46,8 @@ def node_report(
         boot=boot,
         version=said.get("release", VERSION),
         enforcing=condition["enforcing"],
+        enforcing_since=condition.get("enforcing_since"),
+        canary_at=condition.get("canary_at"),
         mode=condition["mode"],
         problem="; ".join(problems),
         spool_dropped=state.spool.lost,

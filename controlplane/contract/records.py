@@ -111,6 +111,9 @@ class WorkloadReport(Record):
 class NodeReport(Record):
     """What a node tells every few seconds.
 
+    enforcing: a denial was seen lately, and every stored policy is in force; enforcing_since: since
+    when it is so or not; canary_at: when a denial was last tried for. Unix seconds of the node's
+    clock, null where it does not know.
     spool_dropped: events that went for room before they were sent, ever; unwritten: events that
     went to a full disk; undecodable: events of the kernel that the agent could not read; refused:
     events and calls that the control plane would not have, ever. policies: the highest revision
@@ -120,6 +123,8 @@ class NodeReport(Record):
     boot: str
     version: str
     enforcing: bool
+    enforcing_since: float | None = None
+    canary_at: float | None = None
     mode: str | None
     problem: str = ""
     spool_dropped: int = 0
@@ -132,10 +137,14 @@ class NodeReport(Record):
 
 
 class Node(Record):
-    """A node as the control plane knows it. live: it reported within the last 30 s."""
+    """A node as the control plane knows it.
+
+    live: it reported within the last 30 s. enforcing: it is live and says that it enforces.
+    """
 
     name: str
     live: bool
+    enforcing: bool
     last_seen: float
     report: NodeReport
 

@@ -62,6 +62,11 @@ def notify(state: str) -> None:
             return
 
 
+def tell(text: str) -> None:
+    """What `systemctl status` shows of this daemon."""
+    notify(f"STATUS={' '.join(text.split())}")
+
+
 def alive_interval() -> float | None:
     """Seconds between two signs of life: half of what the unit allows; None if none is wanted."""
     text = os.environ.get("WATCHDOG_USEC", "")

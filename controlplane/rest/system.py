@@ -34,6 +34,10 @@ async def read_metrics(request: ApiRequest) -> Reply:
         for enforcing in (True, False):
             number = sum((n.live, n.report.enforcing) == (live, enforcing) for n in found)
             services.metrics.nodes.labels(_word(live), _word(enforcing)).set(number)
+    enforcing_by_node = services.metrics.node_enforcing
+    enforcing_by_node.clear()
+    for node in found:
+        enforcing_by_node.labels(node.name).set(node.enforcing)
     services.metrics.dropped.set(sum(node.report.spool_dropped for node in found))
     return Reply(services.metrics.text())
 

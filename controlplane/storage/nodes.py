@@ -54,9 +54,13 @@ async def workloads(
 
 
 def _node(row: Row[Any], now: float) -> Node:
+    last = NodeReport.model_validate_json(row.report)
+    live = row.last_seen >= now - LIVE_SECONDS
     return Node(
         name=row.name,
-        live=row.last_seen >= now - LIVE_SECONDS,
+        live=live,
+        # Of a node that is silent only the past is known.
+        enforcing=live and last.enforcing,
         last_seen=row.last_seen,
-        report=NodeReport.model_validate_json(row.report),
+        report=last,
     )

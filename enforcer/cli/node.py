@@ -18,6 +18,7 @@ from enforcer.cli.output import local_time, print_json, printable
 from enforcer.client import EnforcerClient
 
 DEFAULT_POLICY = "observe"
+REPORTED = ("enforcing", "problem", "enforcing_since", "canary_at")
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
@@ -46,9 +47,11 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     checks = run_checks()
     canary, problem = _live_canary()
-    enforcing = canary is not None and set(canary.values()) == {"denied"}
+    enforcing = canary is not None and not problem
     agent = _agent_status()
     exempt = _exempt()
+    # An agent of before an upgrade may say less.
+    reported = agent if agent and "canary_at" in agent else _kept_condition()
     if arguments.json:
         print_json(
             {
@@ -59,6 +62,7 @@ def doctor(arguments: argparse.Namespace) -> int:
                 "problem": problem,
                 "agent": agent is not None,
                 "exempt": exempt,
+                "reported": {name: reported.get(name) for name in REPORTED},
                 "checks": as_data(checks),
             }
         )
@@ -66,6 +70,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         print("\n".join(table(checks)))
         print()
         print(f"agent:     {'running, pid ' + str(agent['pid']) if agent else 'not running'}")
+        print(f"reported:  {_in_words(reported)}")
         print(f"enforcing: {'yes' if enforcing else 'NO: ' + problem}")
         for row in exempt:
             path, reason = printable(row["workload"]), printable(row["reason"])
@@ -73,9 +78,26 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if enforcing else EXIT_NOT_ENFORCING
 
 
+def _kept_condition() -> dict[str, Any]:
+    """How the node is by what lies in /run; empty where only root can see that."""
+    from enforcer.condition import node_condition
+
+    return node_condition(None) if os.geteuid() == 0 else {}
+
+
+def _in_words(condition: dict[str, Any]) -> str:
+    """How the node was when its agent's canary last ran: what the control plane hears."""
+    if "enforcing" not in condition:
+        return "unknown"
+    verdict = "enforcing" if condition["enforcing"] else f"NOT enforcing: {condition['problem']}"
+    since, last = local_time(condition["enforcing_since"]), local_time(condition["canary_at"])
+    return f"{verdict}; since {since}, last canary {last}"
+
+
 def _live_canary() -> tuple[dict[str, str] | None, str]:
     """(what each attempt met, why this node does not enforce)."""
     from enforcer.canary import run_canary
+    from enforcer.canary_state import CanaryReport
     from enforcer.maps import Maps
 
     if os.geteuid() != 0:
@@ -87,13 +109,12 @@ def _live_canary() -> tuple[dict[str, str] | None, str]:
     except OSError as error:
         return None, str(error)
     try:
-        results = run_canary(maps).results
+        report = run_canary(maps)
     except (OSError, ValueError) as error:
-        return None, f"the canary could not run: {error}"
+        return None, CanaryReport(error=str(error)).problem
     finally:
         maps.close()
-    failed = {name: result for name, result in results.items() if result != "denied"}
-    return results, f"the canary was not denied: {failed}" if failed else ""
+    return report.results, report.problem
 
 
 def _exempt() -> list[dict[str, Any]]:
@@ -174,14 +195,16 @@ def down(_arguments: argparse.Namespace) -> int:
 
 def unload(_arguments: argparse.Namespace) -> int:
     """Detach everything, loudly."""
-    from enforcer import pins
+    from enforcer import canary, pins
 
     _need_root("unload")
     daemons.agent().stop()
     daemons.uplink().stop()
     loaded = bool(pins.sets())
     pins.remove_everything()
+    canary.remove_cgroup()
     paths.LOADER_REPORT.unlink(missing_ok=True)
+    paths.CANARY_STATE.unlink(missing_ok=True)
     text = "UNLOADED: nothing is enforced on this node" if loaded else "nothing was loaded"
     print(f"lictor: {text}", file=sys.stderr)
     subprocess.run(["logger", "-p", "auth.crit", "-t", "lictor", text], check=False)

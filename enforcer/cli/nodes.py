@@ -12,6 +12,11 @@ from enforcer.cli.output import byte_count, local_time, print_model, print_table
 if TYPE_CHECKING:
     from controlplane.contract.records import Node
 
+HEADER = (
+    "NODE", "LIVE", "SEEN", "ENFORCING", "SINCE", "CANARY", "VERSION", "WORKLOADS", "UNSENT",
+    "LOST", "NOTE",
+)  # fmt: skip
+
 
 def add_arguments(_command: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of `nodes`."""
@@ -26,8 +31,7 @@ def nodes(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_model(found)
         return 0
-    header = ("NODE", "LIVE", "SEEN", "ENFORCING", "VERSION", "WORKLOADS", "UNSENT", "LOST", "NOTE")
-    print_table(header, [_row(node) for node in found.nodes])
+    print_table(HEADER, [_row(node) for node in found.nodes])
     return 0
 
 
@@ -42,6 +46,8 @@ def _row(node: Node) -> tuple[object, ...]:
         local_time(node.last_seen),
         # Of a node that is silent only the past is known.
         enforcing if node.live else "unknown",
+        local_time(report.enforcing_since) if node.live else "-",
+        local_time(report.canary_at),
         report.version,
         f"{len(report.workloads)}{note}",
         byte_count(report.spool_waiting_bytes),

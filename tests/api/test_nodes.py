@@ -37,6 +37,41 @@ def test_a_node_lives_as_long_as_it_reports(serve: Serve) -> None:
     serve(work)
 
 
+def test_a_node_enforces_as_long_as_it_says_so(serve: Serve) -> None:
+    async def node(api: Api) -> tuple[bool, float, float]:
+        [found] = (await api.ask("GET", "/v1/nodes")).body["nodes"]
+        text = (await api.ask("GET", "/metrics")).body
+        gauge = f'lictor_node_enforcing{{node="{samples.NODE}"}} {int(found["enforcing"])}.0'
+        assert gauge in text.splitlines()
+        return found["enforcing"], found["report"]["enforcing_since"], found["report"]["canary_at"]
+
+    async def work(api: Api) -> None:
+        said = {"enforcing_since": START - 900, "canary_at": START - 10}
+        await api.ask("POST", REPORT, json=samples.report(**said))
+        assert await node(api) == (True, START - 900, START - 10)
+        problem = "the canary was not denied: {'exec': 'started'}"
+        said = {"enforcing_since": START, "canary_at": START}
+        report = samples.report(enforcing=False, problem=problem, **said)
+        await api.ask("POST", REPORT, json=report)
+        assert await node(api) == (False, START, START)
+        await api.ask("POST", REPORT, json=samples.report(**said))
+        assert (await node(api))[0] is True
+        # Silent: nobody knows whether it still does.
+        api.clock.now += 31
+        assert (await node(api))[0] is False
+
+    serve(work)
+
+
+def test_a_report_need_not_say_since_when(serve: Serve) -> None:
+    async def work(api: Api) -> None:
+        await api.ask("POST", REPORT, json=samples.report())
+        [node] = (await api.ask("GET", "/v1/nodes")).body["nodes"]
+        assert (node["enforcing"], node["report"]["canary_at"]) == (True, None)
+
+    serve(work)
+
+
 def test_a_report_with_thousands_of_workloads_is_taken(serve: Serve) -> None:
     async def work(api: Api) -> None:
         rows = [samples.workload(id=number, path=f"/rl.slice/{number}") for number in range(5000)]

@@ -146,6 +146,16 @@ def test_service_runs_after_the_boot(unit: str) -> None:
     assert _property(unit, "NRestarts") in ("0", "")
 
 
+def test_agents_canary_runs_under_its_unit() -> None:
+    # The unit's restrictions hold for the canary's own attempts outside of its cgroup, too.
+    wait_until(
+        lambda: _property("lictor-enforcer", "StatusText").startswith("enforcing ("),
+        "the agent's word that it enforces",
+    )
+    state = json.loads(paths.CANARY_STATE.read_text())
+    assert (state["enforcing"], state["failures"], state["problem"]) == (True, 0, "")
+
+
 def test_not_one_attempt_of_the_first_container_got_through() -> None:
     assert os.environ["LICTOR_BOOT"] == "2"
     before = connections()

@@ -49,6 +49,7 @@ BEFORE_REBOOT = {"services": "tests.kernel.guest.services"}
 REBOOT_SECONDS = 120  # forced: the unit that runs the command would else power the VM off
 OLDEST_BOOT = ("6.1-lsm",)
 LOADER_TESTS = (
+    "test_canary.py::",
     "test_loader.py::test_a_",
     "test_loader.py::test_the_canary",
     "test_loader.py::test_the_tag_map",

@@ -57,6 +57,11 @@ def test_a_state_is_heard(manager: socket.socket) -> None:
     assert manager.recv(100) == b"READY=1"
 
 
+def test_a_text_is_told_in_one_line(manager: socket.socket) -> None:
+    supervision.tell("NOT ENFORCING: one\nREADY=1")
+    assert manager.recv(100) == b"STATUS=NOT ENFORCING: one READY=1"
+
+
 def test_an_abstract_socket_is_meant_by_an_at_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"lictor-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:

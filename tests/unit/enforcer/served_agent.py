@@ -14,6 +14,8 @@ import pytest
 from enforcer import agent as agent_module
 from enforcer import gpu, libbpf, maps, paths
 from enforcer.agent import Agent
+from enforcer.canary_child import CanaryChild
+from enforcer.canary_state import ATTEMPTS, CanaryReport
 from enforcer.client import EnforcerClient
 from enforcer.maps import MAPS, Maps
 from enforcer.settings import AgentSettings
@@ -38,14 +40,23 @@ class ServedAgent:
         self.tasks = MemoryTasks()
         monkeypatch.setattr(maps.Maps, "open", lambda: self.maps)
         monkeypatch.setattr(agent_module, "Tasks", lambda _: self.tasks)
+        self.canary = CanaryReport(dict.fromkeys(ATTEMPTS, "denied"))
+        monkeypatch.setattr(CanaryChild, "run", lambda _: self._run_canary())
         self.agent: Agent
 
-    def serve(self, work: Callable[[ServedAgent], Awaitable[None]]) -> None:
-        """Start an agent, do `work` beside it, stop it as a signal would."""
+    def serve(
+        self, work: Callable[[ServedAgent], Awaitable[None]], *, canary_seconds: float = 60
+    ) -> None:
+        """Start an agent, do `work` beside it, stop it as a signal would.
+
+        canary_seconds: also less than an operator may set.
+        """
+        settings = AgentSettings(node="node-1", refresh_seconds=0.5)
+        settings = settings.model_copy(update={"canary_seconds": canary_seconds})
 
         async def whole() -> None:
             paths.CALLS_SOCKET.unlink(missing_ok=True)
-            self.agent = Agent(AgentSettings(node="node-1", refresh_seconds=0.5))
+            self.agent = Agent(settings)
             serving = asyncio.create_task(self.agent.serve())
             while not paths.CALLS_SOCKET.exists():
                 await asyncio.wait([serving], timeout=0.01)
@@ -57,6 +68,9 @@ class ServedAgent:
                 await serving
 
         asyncio.run(whole())
+
+    async def _run_canary(self) -> CanaryReport:
+        return self.canary
 
     async def ask(self, socket: Path, operation: str, **fields: Any) -> dict[str, Any]:
         """One request of a blocking client, in a thread."""

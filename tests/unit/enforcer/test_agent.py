@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controlplane.contract.wire import RequestError
 from enforcer import paths
 from enforcer.abi import TagFlag
+from enforcer.canary_state import CanaryReport
 from enforcer.client import EnforcerClient
 from enforcer.store import PolicyStore
 from tests.unit.enforcer.served_agent import ME, ServedAgent
@@ -173,6 +176,32 @@ def test_a_damaged_policy_does_not_keep_the_agent_from_starting(
     node.serve(work)
 
 
+def test_a_canary_that_is_not_denied_is_in_the_status_within_a_period(node: ServedAgent) -> None:
+    report = {"mode": "lsm", "time": 1.0, "enforcing": True, "program_set": 1}
+    paths.write_atomically(paths.LOADER_REPORT, json.dumps(report))
+    denied = node.canary
+
+    async def enforcing(wanted: bool) -> dict[str, Any]:
+        for _ in range(500):
+            status = await node.admin("status")
+            if status["enforcing"] is wanted:
+                return status
+            await asyncio.sleep(0.01)
+        raise AssertionError("did not come about")
+
+    async def work(node: ServedAgent) -> None:
+        status = await enforcing(True)
+        assert status["enforcing_since"] <= status["canary_at"]
+        node.canary = CanaryReport({**denied.results, "exec": "started"})
+        status = await enforcing(False)
+        assert status["problem"] == "the canary was not denied: {'exec': 'started'}"
+        assert (await node.admin("status"))["enforcing_since"] == status["enforcing_since"]
+        node.canary = denied
+        assert (await enforcing(True))["enforcing_since"] > status["enforcing_since"]
+
+    node.serve(work, canary_seconds=0.1)
+
+
 # --- the process ------------------------------------------------------------
 
 MAIN = """\
@@ -215,6 +244,7 @@ def test_a_second_agent_is_status_4(tmp_path: Path) -> None:
     ("name", "value", "text"),
     [
         ("LICTOR_SPOOL_BYTES", "much", "lictor: setting LICTOR_SPOOL_BYTES: 'much': "),
+        ("LICTOR_CANARY_SECONDS", "4", "lictor: setting LICTOR_CANARY_SECONDS: '4': "),
         ("LICTOR_LOG_LEVEL", "LOUD", "lictor: setting LICTOR_LOG_LEVEL: 'LOUD': "),
     ],
 )
@@ -231,4 +261,4 @@ def test_the_agent_imports_neither_bcc_nor_the_loader() -> None:
     code = "import sys, enforcer.agent; print(*sys.modules, sep='\\n')"
     command = [sys.executable, "-c", code]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert {"bcc", "enforcer.programs", "enforcer.loader", "enforcer.canary"} & set(output) == set()
+    assert {"bcc", "enforcer.programs", "enforcer.loader"} & set(output) == set()

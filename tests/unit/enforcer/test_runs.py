@@ -12,6 +12,7 @@ import pytest
 from controlplane.contract.wire import RequestError
 from enforcer import abi, cgroups, gpu, pins, runs
 from enforcer.exemptions import Exemption
+from enforcer.names import CANARY_SLOT
 from enforcer.runs import Runs, workload_rows
 from tests.unit.enforcer.test_enforcement import Node, policy
 
@@ -167,3 +168,9 @@ def test_rows_take_one_walk_however_many_there_are(
     assert len(workload_rows(node.enforcement, node.store, {})) == 6
     # Once for itself and once for each folder below.
     assert walked.count("/") == 1
+
+
+def test_the_canarys_cgroup_is_no_workload_to_anybody(node: Node) -> None:
+    cgroup = node.pins.make_cgroup("/lictor-canary")
+    node.maps.scopes.put(cgroup, abi.Scope(workload=cgroup, policy=CANARY_SLOT))
+    assert cgroup not in {row["id"] for row in workload_rows(node.enforcement, node.store, {})}

@@ -77,6 +77,7 @@ def test_the_environment_wins_over_the_file(
     [
         ("NODE", ""), ("NODE", "x" * 254), ("SPOOL_BYTES", "1000"), ("SPOOL_BYTES", "1 GiB"),
         ("SPOOL_BYTES", "-1"), ("LOG_LEVEL", "debug"), ("LOG_LEVEL", "LOUD"),
+        ("CANARY_SECONDS", "4.9"), ("CANARY_SECONDS", "3601"), ("CANARY_SECONDS", "never"),
         ("REFRESH_SECONDS", "0"), ("REFRESH_SECONDS", "301"), ("REFRESH_SECONDS", "often"),
     ],
 )  # fmt: skip

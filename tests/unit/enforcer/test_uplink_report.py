@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from controlplane.contract.records import NodeReport, WorkloadReport
-from enforcer import VERSION, cgroups, paths, uplink_report
+from enforcer import VERSION, canary_state, cgroups, paths, uplink_report
+from enforcer.canary_state import ATTEMPTS, CanaryReport
 from enforcer.uplink_report import (
     NOT_ARMED,
     NOT_SELECTED,
@@ -29,6 +30,7 @@ STATUS: dict[str, Any] = {
     "release": "9.9", "enforcing": True, "mode": "lsm", "problem": "", "unwritten": 3,
     "undecodable": 4, "revisions": {"rl": 2, "gone": 5}, "workloads": [ROW],
 }  # fmt: skip
+DENIED = CanaryReport(dict.fromkeys(ATTEMPTS, "denied"))
 STATE = UplinkState(SpoolPlace(lost=11), refused=12)
 HEX = "0123456789abcdef" * 4
 
@@ -36,6 +38,7 @@ HEX = "0123456789abcdef" * 4
 @pytest.fixture(autouse=True)
 def _no_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "LOADER_REPORT", tmp_path / "loader.json")
+    monkeypatch.setattr(paths, "CANARY_STATE", tmp_path / "canary.json")
 
 
 def report(status: dict[str, Any] | None, workloads: list[WorkloadReport]) -> NodeReport:
@@ -66,17 +69,28 @@ def test_a_workload_that_is_not_armed_or_has_gone_says_so() -> None:
     assert (found.covered, found.reason, found.path) == (True, NOT_ARMED, "cgroup-7")
 
 
-def test_without_an_agent_the_last_load_says_whether_the_node_enforces(
+def test_a_report_says_since_when_and_when_it_was_tried() -> None:
+    found = report({**STATUS, "enforcing_since": 1000.0, "canary_at": 2000.5}, [])
+    assert (found.enforcing_since, found.canary_at) == (1000.0, 2000.5)
+
+
+def test_without_an_agent_the_last_canary_says_whether_the_node_enforces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    paths.LOADER_REPORT.write_text(
-        json.dumps({"mode": "fmod_ret", "enforcing": True, "program_set": 3})
-    )
+    load = {"mode": "fmod_ret", "time": 5.0, "enforcing": True, "program_set": 3}
+    paths.LOADER_REPORT.write_text(json.dumps(load))
     monkeypatch.setattr("enforcer.pins.sets", lambda: [3])
+    kept = canary_state.keep(DENIED)
     found = report(None, covered_workloads([ROW]))
     assert (found.enforcing, found.mode, found.version) == (True, "fmod_ret", VERSION)
+    assert (found.enforcing_since, found.canary_at) == (kept.since, kept.time)
     assert found.problem == "no agent answers: policies cannot be changed"
     assert len(found.workloads) == 1
+    # An agent that found this out and stopped has not made it good.
+    canary_state.keep(CanaryReport({**DENIED.results, "exec": "started"}))
+    found = report(None, [])
+    assert found.enforcing is False
+    assert found.problem.endswith("; the canary was not denied: {'exec': 'started'}")
 
 
 def test_without_anything_loaded_it_says_so() -> None:

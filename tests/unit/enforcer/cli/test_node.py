@@ -14,11 +14,15 @@ from typing import Any
 import pytest
 
 from controlplane.contract.wire import RequestError
-from enforcer import preflight
+from enforcer import canary_state, cgroups, paths, preflight
+from enforcer.canary_state import CanaryReport
 from enforcer.cli import daemons
 from enforcer.cli.main import main
+from enforcer.cli.output import local_time
 from enforcer.preflight_check import Check
 from tests.unit.enforcer.cli.conftest import StartAgent
+
+DENIED = dict.fromkeys(("connect", "send", "device", "exec"), "denied")
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +54,9 @@ def test_doctors_json_has_enforcing_at_the_top(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("results", "enforcing", "problem"),
     [
-        ({"connect": "denied", "exec": "denied"}, True, ""),
-        ({"connect": "connected", "exec": "denied"}, False, "{'connect': 'connected'}"),
+        (DENIED, True, ""),
+        ({**DENIED, "connect": "connected"}, False, "was not denied: {'connect': 'connected'}"),
+        ({**DENIED, "exec": "ended with 512"}, False, "could not run: {'exec': 'ended with 512'}"),
     ],
 )
 def test_doctor_believes_only_a_denial_that_happened(
@@ -62,7 +67,7 @@ def test_doctor_believes_only_a_denial_that_happened(
     from tests.unit.enforcer.tables import MemoryMaps
 
     monkeypatch.setattr(maps.Maps, "open", MemoryMaps)
-    monkeypatch.setattr(canary, "run_canary", lambda _: canary.CanaryReport(results))
+    monkeypatch.setattr(canary, "run_canary", lambda _: CanaryReport(results))
     assert main(["doctor", "--json"]) == (0 if enforcing else 4)
     found = json.loads(capsys.readouterr().out)
     assert found["enforcing"] is enforcing
@@ -86,6 +91,38 @@ def test_doctor_names_what_is_exempt_also_without_an_agent(
     main(["doctor", "--json"])
     [row] = json.loads(capsys.readouterr().out)["exempt"]
     assert (row["workload"], row["workload_id"], row["reason"]) == ("/rl.slice/a\n", 7, "why")
+
+
+SAID = {"enforcing": True, "problem": "", "enforcing_since": 1000.5, "canary_at": 2000.0}
+
+
+def test_doctor_says_what_the_agents_canary_has_shown(
+    start_agent: StartAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_agent("admin", status=lambda _: {"pid": 4242, **SAID})
+    main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["reported"] == SAID
+    # What doctor tries itself is the truth, whatever the agent said before.
+    assert found["enforcing"] is False
+    main(["doctor"])
+    since, last = local_time(1000.5), local_time(2000)
+    output = capsys.readouterr().out
+    assert f"reported:  enforcing; since {since}, last canary {last}\n" in output
+
+
+def test_doctor_says_without_an_agent_what_was_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor"])
+    assert "reported:  NOT enforcing: no programs are loaded" in capsys.readouterr().out
+
+
+def test_doctor_knows_of_no_canary_where_only_root_can_see(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["doctor"]) == 4
+    output = capsys.readouterr().out
+    assert "reported:  unknown\nenforcing: NO: only root can see" in output
 
 
 def test_doctor_names_the_agent_that_answers(
@@ -157,13 +194,20 @@ def test_a_lock_without_a_number_yet_is_no_agent_to_signal(node: Path) -> None:
 
 
 def test_unload_removes_every_pin_and_says_so(
-    node: Path, capsys: pytest.CaptureFixture[str]
+    node: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    tmp_cgroups = node / "cgroup"
+    tmp_cgroups.mkdir()
+    monkeypatch.setattr(cgroups, "ROOT", tmp_cgroups)
     (node / "pins/set-3/cgroups/77").mkdir(parents=True)
     (node / "pins/set-3/exec_bprm_check").touch()
     (node / "pins/tags").touch()
+    canary_state.keep(CanaryReport(DENIED))
+    (tmp_cgroups / "lictor-canary").mkdir()
     assert main(["unload"]) == 0
     assert not (node / "pins").exists()
+    assert not paths.CANARY_STATE.exists()
+    assert list(tmp_cgroups.iterdir()) == []
     assert "UNLOADED: nothing is enforced on this node" in capsys.readouterr().err
     assert main(["unload"]) == 0
     assert "nothing was loaded" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.contract.records import NodeList, WorkloadReport
 from enforcer.cli.main import main
+from enforcer.cli.output import local_time
 from tests.unit.enforcer.cli.served_controlplane import ServedControlPlane
 
 
@@ -17,16 +18,20 @@ def test_a_node_that_enforces_and_one_that_does_not(
 ) -> None:
     covered = WorkloadReport(id=1, path="/a", policy="rl", covered=True)
     uncovered = WorkloadReport(id=2, path="/b", policy=None, covered=False, reason="no policy")
-    controlplane.report("gpu-1", covered, uncovered, spool_waiting_bytes=3 << 20)
+    controlplane.report(
+        "gpu-1", covered, uncovered, spool_waiting_bytes=3 << 20, enforcing_since=1e9, canary_at=2e9
+    )
     counts = {"spool_dropped": 1, "unwritten": 2, "undecodable": 3, "refused": 4}
     controlplane.report("gpu-2", enforcing=False, problem="no programs\nare loaded", **counts)
     assert main(["nodes"]) == 0
     header, first, second = capsys.readouterr().out.splitlines()
     assert header.split() == [
-        "NODE", "LIVE", "SEEN", "ENFORCING", "VERSION", "WORKLOADS", "UNSENT", "LOST", "NOTE"
+        "NODE", "LIVE", "SEEN", "ENFORCING", "SINCE", "CANARY", "VERSION", "WORKLOADS", "UNSENT",
+        "LOST", "NOTE",
     ]  # fmt: skip
     assert first.split()[:2] == ["gpu-1", "yes"]
-    assert "  yes (lsm)  0.1.0    2 (1 NOT COVERED)  3.0 MiB  0     -" in first
+    times = f"{local_time(1e9)}  {local_time(2e9)}"
+    assert f"  yes (lsm)  {times}  0.1.0    2 (1 NOT COVERED)  3.0 MiB  0     -" in first
     assert second.endswith("0 B      10    no programs\\nare loaded")
     assert "  NO " in second
 
@@ -38,11 +43,11 @@ def test_of_a_silent_node_nothing_is_claimed(
 ) -> None:
     from controlplane.storage import nodes
 
-    controlplane.report("gpu-1")
+    controlplane.report("gpu-1", enforcing_since=1e9)
     monkeypatch.setattr(nodes, "LIVE_SECONDS", -1.0)
     main(["nodes"])
     words = capsys.readouterr().out.splitlines()[1].split()
-    assert (words[1], words[4]) == ("NO", "unknown")
+    assert (words[1], words[4], words[5]) == ("NO", "unknown", "-")
 
 
 def test_json_is_the_apis_model(
