@@ -153,7 +153,10 @@ int exec_bprm_check(u64 *ctx)
 		result = judge_exec(&s, file, scratch, SHORT_PATH_SIZE);
 	}
 	bpf_task_storage_delete(MAP(exec_scratch), task);
-	if (s.flags & TAG_ENTERING && !result)
+	if (result)
+		return result;
+	if (s.flags & TAG_ENTERING)
 		has_entered(task);
-	return result;
+	take_home(s.workload, task);
+	return 0;
 }

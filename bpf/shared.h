@@ -271,6 +271,20 @@ struct thread_call {
 	u64 start;		/* the thread's start, boot time in ns: ids are reused */
 };
 
+/*
+ * homes: workload id -> where its own programs run, as the first of them found it. Namespaces
+ * by inode number. Full: guards that need it deny.
+ */
+struct home {
+	u64 mount_namespace;
+	u64 user_namespace;
+	u64 network_namespace;
+	u64 root_mount;		/* the root folder: addresses of its mount and dentry, to compare */
+	u64 root_dentry;
+	u64 sealed;		/* when it was taken, boot time in ns */
+	u64 spare[2];
+};
+
 /* workloads: workload id -> counts. attempts = sequence = delivered + suppressed + lost. */
 struct workload {
 	u64 sequence;

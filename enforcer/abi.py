@@ -324,6 +324,18 @@ class ThreadCall(Structure):
     ]
 
 
+class Home(Structure):
+    _fields_ = [
+        ("mount_namespace", c_uint64),
+        ("user_namespace", c_uint64),
+        ("network_namespace", c_uint64),
+        ("root_mount", c_uint64),
+        ("root_dentry", c_uint64),
+        ("sealed", c_uint64),
+        ("spare", c_uint64 * 2),
+    ]
+
+
 class Workload(Structure):
     _fields_ = [
         ("sequence", c_uint64),

@@ -21,6 +21,7 @@ SOURCES = (
     "shared.h",
     "maps.h",
     "subject.c",
+    "home.c",
     "event.c",
     "egress.c",
     "packet.c",
