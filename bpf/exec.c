@@ -126,6 +126,8 @@ static ALWAYS_INLINE int judge_exec(struct subject *s, struct file *file,
 	return result;
 }
 
+static ALWAYS_INLINE int guard_inherited(struct subject *s, struct task_struct *task);
+
 int exec_bprm_check(u64 *ctx)
 {
 	struct linux_binprm *bprm = (struct linux_binprm *)ctx[0];
@@ -155,8 +157,12 @@ int exec_bprm_check(u64 *ctx)
 	bpf_task_storage_delete(MAP(exec_scratch), task);
 	if (result)
 		return result;
-	if (s.flags & TAG_ENTERING)
+	if (s.flags & TAG_ENTERING) {
+		result = guard_inherited(&s, task);
+		if (result)
+			return result;
 		has_entered(task);
+	}
 	take_home(s.workload, task);
 	return 0;
 }

@@ -70,6 +70,9 @@ MAPS: dict[str, MapSpec] = {
     "devices": _hash(abi.DeviceKey, abi.DeviceVerdict, abi.MAX_DEVICES),
     "thread_calls": _hash(c_uint32, abi.ThreadCall, abi.MAX_THREAD_CALLS),
     "homes": _hash(c_uint64, abi.Home, abi.MAX_WORKLOADS),
+    "refused_reads": MapSpec(
+        libbpf.MAP_LRU_HASH, abi.RefusedRead, abi.RefusedStarts, abi.MAX_REFUSED_READS
+    ),
     "workloads": _hash(c_uint64, abi.Workload, abi.MAX_WORKLOADS),
     "consumed": _hash(c_uint64, c_uint64, abi.MAX_WORKLOADS),
     "counters": _array(c_uint64, _COUNTERS),

@@ -14,7 +14,7 @@ API_VERSION = 1
 
 Role = Literal["viewer", "operator", "node", "tool"]
 IncidentState = Literal["open", "acknowledged", "false-positive"]
-IncidentClass = Literal["egress", "ingress", "exec", "device", "unix", "escape", "other"]
+IncidentClass = Literal["egress", "ingress", "exec", "device", "unix", "guard", "escape", "other"]
 Severity = Literal["low", "medium", "high"]
 EpisodeState = Literal["open", "closed"]
 AckState = Literal["acked", "failed"]

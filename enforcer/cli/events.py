@@ -134,4 +134,7 @@ def _object(kind: str, what: Mapping[str, Any]) -> str:
             return f"{name} {what.get('major')}:{what.get('minor')}"
         case "socket":
             return f"{what.get('family')} {what.get('type')} {what.get('protocol')}"
+        case "guard":
+            parts = (what.get("operation"), what.get("detail"), what.get("target"))
+            return " ".join(str(part) for part in parts if part is not None)
     return "-"
