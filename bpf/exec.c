@@ -126,6 +126,8 @@ static ALWAYS_INLINE int judge_exec(struct subject *s, struct file *file,
 	return result;
 }
 
+static ALWAYS_INLINE int guard_inherited(struct subject *s, struct task_struct *task);
+
 int exec_bprm_check(u64 *ctx)
 {
 	struct linux_binprm *bprm = (struct linux_binprm *)ctx[0];
@@ -153,7 +155,14 @@ int exec_bprm_check(u64 *ctx)
 		result = judge_exec(&s, file, scratch, SHORT_PATH_SIZE);
 	}
 	bpf_task_storage_delete(MAP(exec_scratch), task);
-	if (s.flags & TAG_ENTERING && !result)
+	if (result)
+		return result;
+	if (s.flags & TAG_ENTERING) {
+		result = guard_inherited(&s, task);
+		if (result)
+			return result;
 		has_entered(task);
-	return result;
+	}
+	take_home(s.workload, task);
+	return 0;
 }

@@ -29,8 +29,12 @@ int iterate_tasks(u64 *ctx)
 		if (!scope)
 			return 0;
 		tag = bpf_task_storage_get(MAP(tags), task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (tag && !tag->workload)
+		if (tag && !tag->workload) {
 			tag_from_scope(tag, scope, cgroup);
+			/* It is older than its policy, and the walk meets the oldest first. */
+			if (!(tag->flags & TAG_ENTERING))
+				take_home(tag->workload, task);
+		}
 	}
 	if (!tag)
 		return 0;

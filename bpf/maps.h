@@ -15,6 +15,8 @@
 #define S_IFMT 00170000
 #define S_IFCHR 0020000
 #define S_IFBLK 0060000
+#define S_IFSOCK 0140000
+#define FMODE_WRITE 0x2
 #define FMODE_EXEC 0x20		/* include/linux/fs.h: set on opens for execution only */
 #define CLONE_THREAD 0x00010000
 #define AF_UNSPEC 0

@@ -36,6 +36,7 @@
 #define MAX_THREAD_CALLS 16384
 #define MAX_SELECTORS 4096
 #define MAX_EXEMPTIONS 1024
+#define MAX_REFUSED_READS 4096
 #define MAX_PORT_RANGES 32	/* per destination prefix, after merging */
 #define RULE_PATH_SIZE 244	/* longest rule path with its NUL, padded */
 #define EVENT_PATH_SIZE 4608	/* a path of 4,096 bytes and a margin for d_path */
@@ -64,7 +65,8 @@ enum event_kind {
 	KIND_WORKLOAD_END = 9,	/* it was removed */
 	KIND_INBOUND = 10,	/* a connection or the first datagram from outside */
 	KIND_UNIX = 11,		/* connect or datagram to a unix socket that is not the workload's */
-	KIND_COUNT = 12,
+	KIND_GUARD = 13,	/* an act across the workload's border; only when not allowed */
+	KIND_COUNT = 14,
 };
 
 enum decision {
@@ -88,7 +90,9 @@ enum reason {
 	REASON_FAMILY = 10,	/* address family, type or protocol without rules */
 	REASON_UNARMED = 11,	/* the workload's socket programs are not attached yet */
 	REASON_OPTIONS = 14,	/* the packet says itself which way it goes: IP options, routing header */
-	REASON_COUNT = 15,
+	REASON_GUARD = 15,	/* a guard forbids it */
+	REASON_FOREIGN = 16,	/* a descriptor that was made outside of the workload */
+	REASON_COUNT = 17,
 };
 
 enum section {
@@ -99,6 +103,42 @@ enum section {
 	SECTION_UNIX = 4,
 	SECTION_COUNT = 5,
 };
+
+/* Each is closed unless the policy opens it: bit (1 << guard) of ruleset.guards_open. */
+enum guard {
+	GUARD_TRACE = 0,	/* ptrace, memory, descriptors and secrets of processes */
+	GUARD_SIGNAL = 1,
+	GUARD_MOUNT = 2,	/* in the mount namespace that the workload was started in */
+	GUARD_KERNEL = 3,	/* modules, bpf, perf, and files that are settings of the kernel */
+	GUARD_NETWORK = 4,	/* configuration of the network that the workload was started in */
+	GUARD_DESCRIPTORS = 5,	/* sockets and devices that come in as descriptors */
+	GUARD_CGROUPS = 6,	/* files of cgroups that are not the workload's */
+	GUARD_PINS = 7,		/* names on the bpf file system */
+	GUARD_COUNT = 8,
+};
+
+enum operation {
+	OPERATION_ATTACH = 1,
+	OPERATION_READ = 2,
+	OPERATION_TRACEME = 3,
+	OPERATION_SIGNAL = 4,		/* detail: its number */
+	OPERATION_MOUNT = 5,
+	OPERATION_REMOUNT = 6,
+	OPERATION_UNMOUNT = 7,
+	OPERATION_MOVE_MOUNT = 8,
+	OPERATION_PIVOT_ROOT = 9,
+	OPERATION_MODULE_REQUEST = 10,
+	OPERATION_BPF = 11,		/* detail: the command */
+	OPERATION_PERF = 12,
+	OPERATION_CAPABILITY = 13,	/* detail: its number */
+	OPERATION_WRITE = 14,		/* detail: the file system's magic number */
+	OPERATION_REMOVE = 15,
+	OPERATION_RENAME = 16,
+	OPERATION_RECEIVE = 17,		/* detail: the socket's family */
+	OPERATION_INHERIT = 18,		/* detail: the socket's family */
+	OPERATION_COUNT = 19,
+};
+
 enum mode {
 	MODE_AUDIT = 1,
 	MODE_ENFORCE = 2,
@@ -109,7 +149,9 @@ enum tag_flag {
 	TAG_AFTER = 1,		/* the call has ended; the task outlives it */
 	TAG_ESCAPED = 2,	/* seen outside its workload's cgroup */
 	TAG_ENTERING = 8,	/* came from outside and has started no program of the workload yet */
-	TAG_EXEMPT = 16,	/* events only: not denied, for the workload was exempt */
+	TAG_READ_REFUSED = 16,	/* may not read a process; see read_is_refused */
+	TAG_PERFMON_REFUSED = 32,
+	TAG_EXEMPT = 64,	/* events only: not denied, for the workload was exempt */
 };
 enum scope_flag {
 	SCOPE_CHILDREN = 1,	/* each direct child is a workload of its own */
@@ -215,7 +257,8 @@ struct ruleset {
 	u32 loopback;		/* grants that may reach loopback of their own namespace */
 	u16 any_rule[SECTION_COUNT];
 	u16 loopback_rule;
-	u32 spare[7];
+	u32 guards_open;	/* bits of enum guard */
+	u32 spare[6];
 };
 
 /* destinations: LPM over ruleset and address. */
@@ -273,6 +316,33 @@ struct device_verdict {
 struct thread_call {
 	u64 call;
 	u64 start;		/* the thread's start, boot time in ns: ids are reused */
+};
+
+/*
+ * homes: workload id -> where its own programs run, as the first of them found it. Namespaces
+ * by inode number. Full: guards that need it deny.
+ */
+struct home {
+	u64 mount_namespace;
+	u64 user_namespace;
+	u64 network_namespace;
+	u64 root_mount;		/* the root folder: addresses of its mount and dentry, to compare */
+	u64 root_dentry;
+	u64 sealed;		/* when it was taken, boot time in ns */
+	u64 spare[2];
+};
+
+/*
+ * refused_reads: who was kept from reading whom -> the starts of both, since ids are used
+ * again. One event tells of all such reads; the least used entry goes when it is full.
+ */
+struct refused_read {
+	u32 reader;
+	u32 target;
+};
+struct refused_starts {
+	u64 reader;
+	u64 target;
 };
 
 /* workloads: workload id -> counts. attempts = sequence = delivered + suppressed + lost. */
@@ -344,6 +414,13 @@ struct event {
 			u32 prefix_bits;	/* this and the next: the start of a unix_key */
 			u32 ruleset;
 		} peer;
+		struct {
+			u32 guard;	/* enum guard */
+			u32 operation;	/* enum operation */
+			u32 detail;
+			u32 target;	/* the process that is acted upon, 0 for none */
+			u32 spare[2];
+		} guard;
 	};
 };
 

@@ -184,6 +184,7 @@ int task_cgroup_rmdir(u64 *ctx)
 		return 0;
 	node = READ(cgroup, kn);
 	id = READ(node, id);
+	bpf_map_delete_elem(MAP(homes), &id);
 	scope = LOOKUP(scopes, &id);
 	if (!scope)
 		return 0;

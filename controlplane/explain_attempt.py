@@ -69,11 +69,18 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Crossing:
+    """An act on what is not the workload's own. guard: what keeps it from that."""
+
+    guard: str
+
+
+@dataclass(frozen=True)
 class Happening:
     """What no section of a policy judges: escape, fork, begin and end of a workload."""
 
 
-Attempt = Connection | Unaddressed | Program | Device | Peer | Happening
+Attempt = Connection | Unaddressed | Program | Device | Peer | Crossing | Happening
 
 
 def section_of(attempt: Attempt) -> SectionName | None:
@@ -117,6 +124,8 @@ def _attempt(kind: str, what: Mapping[str, Any]) -> Attempt:
         case "device":
             device_kind: DeviceKind = "block" if what["type"] == "block" else "char"
             return Device(device_kind, int(what["major"]), int(what["minor"]), what["class"])
+        case "guard":
+            return Crossing(str(what["guard"]))
     return Happening()
 
 

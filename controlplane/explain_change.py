@@ -16,13 +16,14 @@ from controlplane.correlate.acts import visible
 from controlplane.explain_attempt import (
     Attempt,
     Connection,
+    Crossing,
     Device,
     Peer,
     Program,
     Visit,
     section_of,
 )
-from controlplane.explain_reasons import ANY_ONLY, NOTHING_JUDGED
+from controlplane.explain_reasons import ANY_ONLY, GUARD_WIDE, NOTHING_JUDGED
 from controlplane.explain_rules import (
     SHARED_GPU_DRIVERS,
     GpuNames,
@@ -121,6 +122,8 @@ def _entry(attempt: Attempt, gpus: GpuNames | None) -> Change:
             return _gpu(attempt, gpus)
         case Device():
             return Change("add", "spec.devices.allow", _device(attempt))
+        case Crossing():
+            return Change("add", "spec.guards.allow", attempt.guard, GUARD_WIDE)
     raise ValueError(ANY_ONLY if section_of(attempt) == "egress" else NOTHING_JUDGED)
 
 

@@ -25,6 +25,8 @@ REASONS = {
     "family": "a socket of a family, type or protocol that egress rules cannot judge",
     "options": "the packet brings its own route: IP options or an IPv6 extension header",
     "unarmed": "the workload's socket programs were not attached yet",
+    "guard": "a guard forbids it: it acts on what is not the workload's own",
+    "foreign": "the descriptor was made outside of the workload",
 }
 
 # Why no rule would have helped, and what does: these are decided before any rule is looked at.
@@ -58,6 +60,10 @@ BEYOND_POLICY = {
 ANY_ONLY = (
     "rules name addresses, and such a socket has none: only `egress: any` allows it, and with it"
     " every destination"
+)
+GUARD_WIDE = (
+    "an open guard is open for every process of the workload and for all that it guards: write it"
+    " yourself if that is meant"
 )
 NOTHING_JUDGED = "the event tells what happened; no policy allows or denies it"
 FORK = "a fork is denied only where the kernel has no memory for the child's tag"

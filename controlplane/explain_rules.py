@@ -22,7 +22,15 @@ from controlplane.contract.policy import (
 )
 from controlplane.contract.policy_devices import NVIDIA_MAJOR, DeviceRule
 from controlplane.contract.policy_sections import EgressRule, ExecRule, IngressRule, Section
-from controlplane.explain_attempt import Attempt, Connection, Device, Peer, Program, section_of
+from controlplane.explain_attempt import (
+    Attempt,
+    Connection,
+    Crossing,
+    Device,
+    Peer,
+    Program,
+    section_of,
+)
 
 GpuNames = Mapping[tuple[int, int], tuple[int | str, ...]]
 """(major, minor) of a GPU's own nodes -> what a policy may call that GPU, the best name first.
@@ -67,6 +75,9 @@ def judge(
     policy: Policy, attempt: Attempt, grants: Collection[str], gpus: GpuNames | None = None
 ) -> Judgement:
     """What the rules say of an attempt by a process that holds `grants`."""
+    if isinstance(attempt, Crossing):
+        opened = policy.spec.guards.rule_of(attempt.guard)
+        return Judgement(opened is not None, opened)
     denial = Judgement(False)
     for scope in scopes(policy, grants):
         section = scope.sections.get(section_of(attempt) or "")

@@ -23,6 +23,7 @@ MAX_UNIX_NAMES = 65536
 MAX_THREAD_CALLS = 16384
 MAX_SELECTORS = 4096
 MAX_EXEMPTIONS = 1024
+MAX_REFUSED_READS = 4096
 MAX_PORT_RANGES = 32
 RULE_PATH_SIZE = 244
 EVENT_PATH_SIZE = 4608
@@ -54,9 +55,10 @@ class EventKind(enum.IntEnum):
     WORKLOAD_END = 9
     INBOUND = 10
     UNIX = 11
+    GUARD = 13
 
 
-KIND_COUNT = 12
+KIND_COUNT = 14
 
 
 class Decision(enum.IntEnum):
@@ -86,9 +88,11 @@ class Reason(enum.IntEnum):
     FAMILY = 10
     UNARMED = 11
     OPTIONS = 14
+    GUARD = 15
+    FOREIGN = 16
 
 
-REASON_COUNT = 15
+REASON_COUNT = 17
 
 
 class Section(enum.IntEnum):
@@ -102,6 +106,48 @@ class Section(enum.IntEnum):
 
 
 SECTION_COUNT = 5
+
+
+class Guard(enum.IntEnum):
+    """enum guard."""
+
+    TRACE = 0
+    SIGNAL = 1
+    MOUNT = 2
+    KERNEL = 3
+    NETWORK = 4
+    DESCRIPTORS = 5
+    CGROUPS = 6
+    PINS = 7
+
+
+GUARD_COUNT = 8
+
+
+class Operation(enum.IntEnum):
+    """enum operation."""
+
+    ATTACH = 1
+    READ = 2
+    TRACEME = 3
+    SIGNAL = 4
+    MOUNT = 5
+    REMOUNT = 6
+    UNMOUNT = 7
+    MOVE_MOUNT = 8
+    PIVOT_ROOT = 9
+    MODULE_REQUEST = 10
+    BPF = 11
+    PERF = 12
+    CAPABILITY = 13
+    WRITE = 14
+    REMOVE = 15
+    RENAME = 16
+    RECEIVE = 17
+    INHERIT = 18
+
+
+OPERATION_COUNT = 19
 
 
 class Mode(enum.IntEnum):
@@ -118,7 +164,9 @@ class TagFlag(enum.IntFlag):
     AFTER = 1
     ESCAPED = 2
     ENTERING = 8
-    EXEMPT = 16
+    READ_REFUSED = 16
+    PERFMON_REFUSED = 32
+    EXEMPT = 64
 
 
 class ScopeFlag(enum.IntFlag):
@@ -253,7 +301,8 @@ class Ruleset(Structure):
         ("loopback", c_uint32),
         ("any_rule", c_uint16 * SECTION_COUNT),
         ("loopback_rule", c_uint16),
-        ("spare", c_uint32 * 7),
+        ("guards_open", c_uint32),
+        ("spare", c_uint32 * 6),
     ]
 
 
@@ -331,6 +380,32 @@ class ThreadCall(Structure):
     ]
 
 
+class Home(Structure):
+    _fields_ = [
+        ("mount_namespace", c_uint64),
+        ("user_namespace", c_uint64),
+        ("network_namespace", c_uint64),
+        ("root_mount", c_uint64),
+        ("root_dentry", c_uint64),
+        ("sealed", c_uint64),
+        ("spare", c_uint64 * 2),
+    ]
+
+
+class RefusedRead(Structure):
+    _fields_ = [
+        ("reader", c_uint32),
+        ("target", c_uint32),
+    ]
+
+
+class RefusedStarts(Structure):
+    _fields_ = [
+        ("reader", c_uint64),
+        ("target", c_uint64),
+    ]
+
+
 class Workload(Structure):
     _fields_ = [
         ("sequence", c_uint64),
@@ -390,12 +465,23 @@ class EventPeer(Structure):
     ]
 
 
+class EventGuard(Structure):
+    _fields_ = [
+        ("guard", c_uint32),
+        ("operation", c_uint32),
+        ("detail", c_uint32),
+        ("target", c_uint32),
+        ("spare", c_uint32 * 2),
+    ]
+
+
 class EventObject(Union):
     _fields_ = [
         ("net", EventNet),
         ("device", EventDevice),
         ("exec", EventExec),
         ("peer", EventPeer),
+        ("guard", EventGuard),
     ]
 
 

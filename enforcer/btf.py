@@ -15,9 +15,19 @@ from enforcer.libbpf import library
 KIND_STRUCT = 4
 KIND_UNION = 5
 
-# struct -> fields in C; a type of ours where only the address is used. `struct path` and
-# `struct cgroup` begin with what the programs take them for (checked below).
+# struct -> fields in C, those that others hold first. `struct cgroup` begins with what the
+# programs take it for (checked below).
 STRUCTS: dict[str, tuple[str, ...]] = {
+    "vfsmount": ("int mnt_flags",),
+    "mount": ("struct mount *mnt_parent", "struct vfsmount mnt", "int mnt_group_id"),
+    "path": ("struct vfsmount *mnt", "struct dentry *dentry"),
+    "ns_common": ("unsigned int inum",),
+    "user_namespace": ("struct ns_common ns",),
+    "cred": ("struct user_namespace *user_ns", "struct capabilities cap_effective"),
+    "mnt_namespace": ("struct ns_common ns",),
+    "net": ("struct ns_common ns", "u64 net_cookie"),
+    "nsproxy": ("struct mnt_namespace *mnt_ns", "struct net *net_ns"),
+    "fs_struct": ("struct path root",),
     "kernfs_node": ("u64 id", "const char *name"),
     "cgroup_root": ("int hierarchy_id",),
     "cgroup": ("struct kernfs_node *kn", "struct cgroup_root *root"),
@@ -29,9 +39,12 @@ STRUCTS: dict[str, tuple[str, ...]] = {
         "struct task_struct *group_leader",
         "struct task_struct *real_parent",
         "struct css_set *cgroups",
+        "struct cred *cred",
+        "struct nsproxy *nsproxy",
+        "struct fs_struct *fs",
+        "struct files_struct *files",
         "void *bpf_storage",
     ),
-    "net": ("u64 net_cookie",),
     "sock_cgroup_data": ("struct cgroup *cgroup",),
     "sock": (
         "u16 skc_family",
@@ -43,9 +56,26 @@ STRUCTS: dict[str, tuple[str, ...]] = {
     "unix_address": ("int len", "char name[0]"),
     "unix_sock": ("struct unix_address *addr", "struct sock *peer"),
     "socket": ("struct sock *sk",),
-    "super_block": ("dev_t s_dev",),
+    "block_device": (),
+    "super_block": (
+        "dev_t s_dev",
+        "unsigned long s_magic",
+        "struct block_device *s_bdev",
+        "struct user_namespace *s_user_ns",
+    ),
     "inode": ("umode_t i_mode", "struct super_block *i_sb", "unsigned long i_ino", "dev_t i_rdev"),
-    "file": ("struct path f_path", "struct inode *f_inode", "unsigned int f_flags"),
+    "dentry": ("struct dentry *d_parent", "struct inode *d_inode"),
+    "pid": (),
+    "proc_inode": ("struct pid *pid", "struct inode vfs_inode"),
+    "file": (
+        "struct path f_path",
+        "struct inode *f_inode",
+        "unsigned int f_flags",
+        "unsigned int f_mode",
+        "void *private_data",
+    ),
+    "fdtable": ("unsigned int max_fds", "struct file **fd", "unsigned long *close_on_exec"),
+    "files_struct": ("struct fdtable *fdt",),
     "linux_binprm": ("struct file *file",),
     "bpf_iter_meta": ("struct seq_file *seq",),
 }
@@ -95,6 +125,11 @@ class KernelTypes:
                 return found
         return None
 
+    def size(self, struct: str) -> int:
+        """Bytes of a struct."""
+        type_id = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), KIND_STRUCT)
+        return int(self._lib.btf__resolve_size(self._btf, type_id))
+
     def field(self, struct: str, field: str) -> tuple[int, int]:
         """(offset, size) in bytes of a field, looked for in anonymous members too."""
         type_id = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), KIND_STRUCT)
@@ -103,13 +138,8 @@ class KernelTypes:
             raise LookupError(f"this kernel's BTF has no struct {struct} with a field {field}")
         return found
 
-    def size(self, struct: str) -> int:
-        """Bytes of a struct."""
-        type_id = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), KIND_STRUCT)
-        return int(self._lib.btf__resolve_size(self._btf, type_id))
-
     def declare(self, struct: str, fields: tuple[str, ...]) -> str:
-        """C text of a struct that has just `fields`, each where this kernel has it."""
+        """C text of a struct with just `fields`, each where this kernel has it, and its size."""
         position = 0
         parts: list[str] = []
         places = sorted((self.field(struct, _name(text)), text) for text in fields)
@@ -144,10 +174,10 @@ def kernel_header() -> str:
             f"char pad_0[{parent}]; struct cgroup *parent; char pad_{first}[{first - parent - 8}];",
             1,
         )
-        _, size = types.field("file", "f_path")
         lines = [
             "struct seq_file; struct sockaddr;",
-            f"struct path {{ char opaque[{size}]; }};",
+            # Two words: before 6.3 it was so, and lies where a u64 would not.
+            "struct capabilities { u32 low; u32 high; };",
         ]
         for struct, fields in STRUCTS.items():
             lines.append(cgroup if struct == "cgroup" else types.declare(struct, fields))

@@ -101,8 +101,9 @@ def compile_policy(
         scopes.append(_Scope(bit, grant.egress, grant.exec, grant.devices, grant.unix))
     rules = _Rules()
     head = abi.Ruleset(
-        policy=slot, revision=revision, mode=MODES[spec.mode], error=1, loopback_rule=abi.NO_RULE
-    )
+        policy=slot, revision=revision, mode=MODES[spec.mode], error=1, loopback_rule=abi.NO_RULE,
+        guards_open=sum(1 << abi.Guard[name.upper()] for name in spec.guards.allow),
+    )  # fmt: skip
     for section in abi.Section:
         name = section.name.lower()
         head.any_rule[section] = abi.NO_RULE

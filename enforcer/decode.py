@@ -14,7 +14,7 @@ import time
 from typing import Any, Protocol
 
 from controlplane.contract.event import SCHEMA_VERSION, text_field
-from enforcer import abi, gpu
+from enforcer import abi, crossings, gpu
 from enforcer.abi import Decision, EventKind, Reason, TagFlag
 
 HEAD = ctypes.sizeof(abi.Event)
@@ -154,6 +154,8 @@ class Decoder:
                     if not raw.device.block
                     else None,
                 }
+            case EventKind.GUARD:
+                return crossings.described(raw.guard)
         return {}
 
 

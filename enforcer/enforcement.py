@@ -146,7 +146,7 @@ class Enforcement:
                 pins.disarm(owner, cgroup)
 
     def forget_old_workloads(self) -> int:
-        """Make room for counts: drop those of workloads that are gone and hold no task.
+        """Make room for counts and homes: drop those of workloads that are gone and hold no task.
 
         Only when half the room is used, so that counts stay to be asked for as long as may be.
         """
@@ -157,6 +157,7 @@ class Enforcement:
         gone = [n for n in known if n not in alive and self.maps.scopes.get(n) is None]
         for number in gone:
             self.maps.workloads.delete(number)
+            self.maps.homes.delete(number)
             self.maps.consumed.delete(number)
         return len(gone)
 

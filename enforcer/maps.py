@@ -69,6 +69,10 @@ MAPS: dict[str, MapSpec] = {
     "unix_names": _trie(abi.UnixKey, abi.PathVerdict, abi.MAX_UNIX_NAMES),
     "devices": _hash(abi.DeviceKey, abi.DeviceVerdict, abi.MAX_DEVICES),
     "thread_calls": _hash(c_uint32, abi.ThreadCall, abi.MAX_THREAD_CALLS),
+    "homes": _hash(c_uint64, abi.Home, abi.MAX_WORKLOADS),
+    "refused_reads": MapSpec(
+        libbpf.MAP_LRU_HASH, abi.RefusedRead, abi.RefusedStarts, abi.MAX_REFUSED_READS
+    ),
     "workloads": _hash(c_uint64, abi.Workload, abi.MAX_WORKLOADS),
     "consumed": _hash(c_uint64, c_uint64, abi.MAX_WORKLOADS),
     "exemptions": _hash(c_uint64, abi.Exemption, abi.MAX_EXEMPTIONS),
@@ -215,6 +219,7 @@ class Maps:
         self.thread_calls: Table[abi.ThreadCall] = Table(
             "thread_calls", descriptors["thread_calls"]
         )
+        self.homes: Table[abi.Home] = Table("homes", descriptors["homes"])
         self.workloads: Table[abi.Workload] = Table("workloads", descriptors["workloads"])
         self.consumed: Table[int] = Table("consumed", descriptors["consumed"])
         self.exemptions: Table[abi.Exemption] = Table("exemptions", descriptors["exemptions"])

@@ -19,6 +19,7 @@ from . import policy_values
 from .policy_device_section import DevicesSection
 from .policy_document import Document, check_plain, read_document
 from .policy_faults import Fault, Location, PolicyError, path_text, shown
+from .policy_guards import Guards
 from .policy_node import PolicyNode, RawFault
 from .policy_sections import EgressSection, ExecSection, IngressSection, Section
 from .policy_unix_section import UnixSection
@@ -29,6 +30,7 @@ __all__ = [
     "ExecSection",
     "Fault",
     "Grant",
+    "Guards",
     "IngressSection",
     "Metadata",
     "Policy",
@@ -111,7 +113,7 @@ class Grant(PolicyNode):
 
 class Spec(PolicyNode):
     later: ClassVar[frozenset[str]] = frozenset(
-        {"limits", "dns", "guards", "errno", "programs", "audit", "names", "responses"}
+        {"limits", "dns", "errno", "programs", "audit", "names", "responses"}
     )
 
     mode: Literal["audit", "enforce"]
@@ -121,6 +123,7 @@ class Spec(PolicyNode):
     exec: ExecSection = Field(default_factory=lambda: ExecSection.of("any"))
     devices: DevicesSection = Field(default_factory=lambda: DevicesSection.of("any"))
     unix: UnixSection = Field(default_factory=lambda: UnixSection.of("none"))
+    guards: Guards = Field(default_factory=Guards)
     grants: dict[str, Grant] = Field(default_factory=dict, max_length=MAXIMUM_GRANTS)
 
     @classmethod
@@ -196,6 +199,8 @@ class Policy(PolicyNode):
             "devices": self.spec.devices.document(),
             "unix": self.spec.unix.document(),
         }
+        if self.spec.guards.allow:
+            spec["guards"] = self.spec.guards.document()
         if self.spec.grants:
             spec["grants"] = {
                 name: {part: section.document() for part, section in grant.sections().items()}

@@ -14,7 +14,9 @@ API_VERSION = 1
 
 Role = Literal["viewer", "operator", "node", "tool"]
 IncidentState = Literal["open", "acknowledged", "false-positive"]
-IncidentClass = Literal["egress", "ingress", "exec", "device", "unix", "escape", "exempt", "other"]
+IncidentClass = Literal[
+    "egress", "ingress", "exec", "device", "unix", "guard", "escape", "exempt", "other"
+]
 Severity = Literal["low", "medium", "high"]
 EpisodeState = Literal["open", "closed"]
 AckState = Literal["acked", "failed"]

@@ -26,6 +26,8 @@ def target(event: Mapping[str, Any]) -> str:
         case "device":
             number = f"{what.get('major')}:{what.get('minor')}"
             text = f"GPU {number}" if what.get("class") else f"{what.get('type')} device {number}"
+        case "guard":
+            text = _crossing(what)
         case "escape":
             text = "out of the workload's cgroup"
         case "exempt" | "exempt_end":
@@ -51,6 +53,8 @@ def lead(event: Mapping[str, Any]) -> str:
             return f"open of {what}"
         case "unix":
             return f"reach for unix socket {what}"
+        case "guard":
+            return f"{what} ({visible(str(event['object'].get('guard')))} guard)"
         case "escape":
             return "process left its workload's cgroup"
         case "exempt":
@@ -86,6 +90,15 @@ def visible(text: str) -> str:
 
 def _spelled(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _crossing(what: Mapping[str, Any]) -> str:
+    text = str(what.get("operation"))
+    if what.get("detail") is not None:
+        text += f" {what['detail']}"
+    if what.get("target") is not None:
+        text += f" of process {what['target']}"
+    return text
 
 
 def _address(what: Mapping[str, Any]) -> str:

@@ -71,7 +71,7 @@ class KnownIncident:
     @property
     def severity(self) -> Severity:
         """How much it matters, before anyone has looked."""
-        if self.key.kind in ("device", "escape") or self._probes():
+        if self.key.kind in ("device", "guard", "escape") or self._probes():
             return "high"
         return "medium" if self.denied else "low"
 

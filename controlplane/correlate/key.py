@@ -18,9 +18,13 @@ CLASSES: dict[str, IncidentClass] = {
     "exec": "exec",
     "device": "device",
     "unix": "unix",
+    "guard": "guard",
     "escape": "escape",
     "exempt": "exempt",
 }
+
+# Acts of guards that ps, ss and the kernel itself make, and that mean little alone.
+BY_THE_WAY = frozenset({"read", "module_request"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +60,11 @@ def incident_key(event: Mapping[str, Any]) -> IncidentKey:
         call=call["number"] if call else None,
         pid=None if call else subject["pid"],
         start=None if call else subject.get("start"),
-        kind=CLASSES.get(event["kind"], "other"),
+        kind=_class(event),
     )
+
+
+def _class(event: Mapping[str, Any]) -> IncidentClass:
+    if event["kind"] == "guard" and event["object"].get("operation") in BY_THE_WAY:
+        return "other"
+    return CLASSES.get(event["kind"], "other")

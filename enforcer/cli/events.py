@@ -136,4 +136,7 @@ def _object(kind: str, what: Mapping[str, Any]) -> str:
             return f"{what.get('family')} {what.get('type')} {what.get('protocol')}"
         case "exempt" | "exempt_end":
             return str(what.get("reason"))
+        case "guard":
+            parts = (what.get("operation"), what.get("detail"), what.get("target"))
+            return " ".join(str(part) for part in parts if part is not None)
     return "-"

@@ -194,7 +194,8 @@ def test_who_leaves_the_cgroup_gets_nothing_and_is_told_of(
 ) -> None:
     cgroup("/sel-free")
     lictor_policy = policy(
-        "select: [{cgroup: /sel-a/**}]\negress: {allow: [{to: 127.0.0.0/8}]}\ndevices: any"
+        "select: [{cgroup: /sel-a/**}]\negress: {allow: [{to: 127.0.0.0/8}]}\ndevices: any\n"
+        "guards: {allow: [cgroups]}"
     )
     cgroup("/sel-a/x")
     command = [compiled("move_out"), str(ROOT / "sel-free"), way, "127.0.0.1", "9"]
@@ -216,7 +217,7 @@ def test_who_leaves_the_cgroup_gets_nothing_and_is_told_of(
 def test_a_cgroup_of_another_policy_is_no_way_out(
     policy: Policy, cgroup: Callable[[str], str]
 ) -> None:
-    policy("select: [{cgroup: /sel-a/**}]\negress: none")
+    policy("select: [{cgroup: /sel-a/**}]\negress: none\nguards: {allow: [cgroups]}")
     policy("select: [{cgroup: /sel-b/**}]\negress: any")
     cgroup("/sel-a/x")
     cgroup("/sel-b/x")

@@ -58,3 +58,8 @@ def reaching(name: str | bytes, **fields: Any) -> dict[str, Any]:
 def raw_socket(**fields: Any) -> dict[str, Any]:
     what = {"family": "17", "type": "raw", "protocol": "0"}
     return event("socket", what, **{"reason": "family", **fields})
+
+
+def crossing(guard: str, operation: str, **fields: Any) -> dict[str, Any]:
+    what = {"guard": guard, "operation": operation, "detail": None, "target": None}
+    return event("guard", what, **{"reason": "guard", **fields})

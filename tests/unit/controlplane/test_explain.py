@@ -11,7 +11,15 @@ import pytest
 from controlplane.explain import explain
 from enforcer.abi import Decision, EventKind, Reason
 from tests.unit.controlplane.contract.documents import parsed
-from tests.unit.controlplane.events import connect, event, execution, opening, raw_socket, reaching
+from tests.unit.controlplane.events import (
+    connect,
+    crossing,
+    event,
+    execution,
+    opening,
+    raw_socket,
+    reaching,
+)
 
 POLICY = parsed()
 REASONS = [reason.name.lower() for reason in Reason]
@@ -24,6 +32,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "exec": execution("/tmp/x")["object"],
     "device": opening(10, 229)["object"],
     "unix": reaching("@bus")["object"],
+    "guard": crossing("mount", "mount")["object"],
 }
 
 
@@ -63,6 +72,23 @@ def test_what_no_rule_decided_no_rule_can_allow(kind: str, reason: str, words: s
     assert found.nearest is None
     assert found.obstacle is not None
     assert words in found.obstacle
+
+
+def test_a_guard_is_for_a_person_to_open() -> None:
+    found = explain(crossing("mount", "mount"), POLICY)
+    assert found.attempt == "mount (mount guard)"
+    assert found.reason == "a guard forbids it: it acts on what is not the workload's own"
+    assert found.change is not None
+    assert (found.change.field, found.change.value) == ("spec.guards.allow", "mount")
+    assert found.change.refusal is not None
+    assert "open for every process" in found.change.refusal
+
+
+def test_a_guard_that_was_opened_since_allows_it_now() -> None:
+    current = parsed(guards={"allow": ["signal", "mount"]})
+    found = explain(crossing("mount", "mount"), POLICY, current=current)
+    assert found.now == "allowed, by guards.allow[1]"
+    assert found.change is None
 
 
 def test_a_raw_socket_needs_any() -> None:

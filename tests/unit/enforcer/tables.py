@@ -83,6 +83,7 @@ class MemoryMaps:
     unix_names: MemoryTable
     devices: MemoryTable
     thread_calls: MemoryTable
+    homes: MemoryTable
     workloads: MemoryTable
     consumed: MemoryTable
     exemptions: MemoryTable

@@ -46,6 +46,12 @@ def test_the_head_says_which_revision_of_which_policy_it_is() -> None:
     assert compiled(mode="audit").ruleset.mode == abi.Mode.AUDIT
 
 
+def test_the_head_says_which_guards_are_open() -> None:
+    assert compiled().ruleset.guards_open == 0
+    head = compiled(guards={"allow": ["pins", "signal"]}).ruleset
+    assert head.guards_open == 1 << abi.Guard.PINS | 1 << abi.Guard.SIGNAL
+
+
 # --- exec -------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.contract.event import SCHEMA_VERSION, exact_bytes
 from enforcer import abi
-from enforcer.abi import Decision, EventKind, Reason, TagFlag
+from enforcer.abi import Decision, EventKind, Guard, Operation, Reason, TagFlag
 from enforcer.decode import HEAD, Decoder
 from tests.unit.enforcer.records import WORKLOAD, KnownNames, net, record
 
@@ -65,6 +65,8 @@ def test_an_event_says_who_where_what_and_why() -> None:
          {"path": "/run/docker.sock", "type": "stream", "peer": None}),
         (EventKind.UNIX, {"path": b"@\xff", "peer": 9},
          {"path": "@\\xff", "path_base64": "QP8=", "type": "stream", "peer": "/rl.slice/9"}),
+        (EventKind.GUARD, {"guard": abi.EventGuard(Guard.SIGNAL, Operation.SIGNAL, 9, 7)},
+         {"guard": "signal", "operation": "signal", "detail": "SIGKILL", "target": 7}),
         (EventKind.ESCAPE, {}, {}),
         (EventKind.FORK, {}, {}),
         (EventKind.WORKLOAD, {}, {}),

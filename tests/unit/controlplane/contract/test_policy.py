@@ -202,7 +202,7 @@ def test_the_schema_knows_every_field_and_the_short_forms() -> None:
     schema = policy_schema()
     definitions = schema["$defs"]
     assert set(definitions["Spec"]["properties"]) == {
-        *("mode", "select", "egress", "ingress", "exec", "devices", "unix", "grants"),
+        *("mode", "select", "egress", "ingress", "exec", "devices", "unix", "guards", "grants"),
     }
     short, rules = definitions["ExecSection"]["anyOf"]
     assert short == {"enum": ["any", "none"]}

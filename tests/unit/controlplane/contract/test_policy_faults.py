@@ -224,7 +224,7 @@ def test_grants(grants: object, path: str, message: str) -> None:
     assert any(at == f"spec.{path}" and message in text for at, text in found), found
 
 
-@pytest.mark.parametrize("field", ["dns", "limits", "guards", "errno", "programs"])
+@pytest.mark.parametrize("field", ["dns", "limits", "errno", "programs"])
 def test_a_field_of_a_later_version_is_told_from_an_unknown_one(field: str) -> None:
     assert faults(whole(**{field: {}})) == [(f"spec.{field}", LATER)]
 

@@ -19,6 +19,9 @@ PING = {"family": "ipv4", "type": "datagram", "protocol": "icmp"}
 GPU = {"type": "char", "major": 195, "minor": 0, "class": "nvidia"}
 DISK = {"type": "block", "major": 259, "minor": 1, "class": None}
 
+SIGNAL = {"guard": "signal", "operation": "signal", "detail": "SIGKILL", "target": 7}
+MOUNT = {"guard": "mount", "operation": "mount", "detail": None, "target": None}
+
 
 @pytest.mark.parametrize(
     ("kind", "what", "target", "lead"),
@@ -31,6 +34,13 @@ DISK = {"type": "block", "major": 259, "minor": 1, "class": None}
         ("device", GPU, "GPU 195:0", "open of GPU 195:0"),
         ("device", DISK, "block device 259:1", "open of block device 259:1"),
         ("unix", {"path": "@bus"}, "@bus", "reach for unix socket @bus"),
+        (
+            "guard",
+            SIGNAL,
+            "signal SIGKILL of process 7",
+            "signal SIGKILL of process 7 (signal guard)",
+        ),
+        ("guard", MOUNT, "mount", "mount (mount guard)"),
         ("escape", {}, "out of the workload's cgroup", "process left its workload's cgroup"),
         ("exempt", {"reason": "why"}, "why", "workload exempted: why"),
         ("exempt_end", {"reason": "why"}, "why", "exemption ended: why"),

@@ -26,6 +26,15 @@ def test_each_kind_has_a_class(kind: str, group: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("operation", "group"),
+    [("signal", "guard"), ("attach", "guard"), ("read", "other"), ("module_request", "other")],
+)
+def test_what_ps_and_ss_do_is_no_crossing_of_weight(operation: str, group: str) -> None:
+    what = {"guard": "trace", "operation": operation, "detail": None, "target": 1}
+    assert incident_key(make_denied(kind="guard", object=what)).kind == group
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"kind": "send"},
