@@ -15,7 +15,7 @@ from enforcer.cli.main import main
 from tests.unit.controlplane.contract.documents import whole
 from tests.unit.enforcer.cli.conftest import StartAgent
 
-REVISIONS = {3: whole(), 4: whole(mode="audit")}
+REVISIONS = {3: whole(unix="none"), 4: whole(mode="audit", unix="none")}
 
 
 @pytest.fixture(autouse=True)
