@@ -43,10 +43,6 @@ int device_file_open(u64 *ctx)
 	u32 number;
 	int result;
 
-#ifndef ATTACH_LSM
-	if (file->f_flags & FMODE_EXEC)
-		keep_path(file);
-#endif
 	if (type != S_IFCHR && type != S_IFBLK)
 		return 0;
 	if (!subject_of_current(&s))

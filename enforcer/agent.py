@@ -151,6 +151,8 @@ class Agent:
                 self.calls.end_abandoned,
                 self.calls.forget_dead_threads,
                 self.enforcement.forget_old_workloads,
+                self.enforcement.forget_old_roots,
+                self.enforcement.refresh_clock,
             ):
                 self._attempt(work)
 

@@ -70,6 +70,7 @@ MAPS: dict[str, MapSpec] = {
     "devices": _hash(abi.DeviceKey, abi.DeviceVerdict, abi.MAX_DEVICES),
     "thread_calls": _hash(c_uint32, abi.ThreadCall, abi.MAX_THREAD_CALLS),
     "homes": _hash(c_uint64, abi.Home, abi.MAX_WORKLOADS),
+    "roots": _hash(abi.RootKey, abi.Root, abi.MAX_ROOTS),
     "workloads": _hash(c_uint64, abi.Workload, abi.MAX_WORKLOADS),
     "consumed": _hash(c_uint64, c_uint64, abi.MAX_WORKLOADS),
     "counters": _array(c_uint64, _COUNTERS),
@@ -216,6 +217,7 @@ class Maps:
             "thread_calls", descriptors["thread_calls"]
         )
         self.homes: Table[abi.Home] = Table("homes", descriptors["homes"])
+        self.roots: Table[abi.Root] = Table("roots", descriptors["roots"])
         self.workloads: Table[abi.Workload] = Table("workloads", descriptors["workloads"])
         self.consumed: Table[int] = Table("consumed", descriptors["consumed"])
         self.counters: Table[int] = Table("counters", descriptors["counters"])

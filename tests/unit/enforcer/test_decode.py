@@ -63,6 +63,8 @@ def test_an_event_says_who_where_what_and_why() -> None:
          {"path": "/run/docker.sock", "type": "stream", "peer": None}),
         (EventKind.UNIX, {"path": b"@\xff", "peer": 9},
          {"path": "@\\xff", "path_base64": "QP8=", "type": "stream", "peer": "/rl.slice/9"}),
+        (EventKind.MAPPING, {"path": b"/memfd:jit (deleted)"},
+         {"path": "/memfd:jit (deleted)", "inode": 55, "device": "8:1"}),
         (EventKind.ESCAPE, {}, {}),
         (EventKind.FORK, {}, {}),
         (EventKind.WORKLOAD, {}, {}),
