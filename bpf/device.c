@@ -60,10 +60,6 @@ int device_file_open(u64 *ctx)
 	struct inode *inode = file->f_inode;
 	struct subject s;
 
-#ifndef ATTACH_LSM
-	if (file->f_flags & FMODE_EXEC)
-		keep_path(file);
-#endif
 	if (!DEVICE_TYPE(inode->i_mode)) {
 		if (!(file->f_mode & FMODE_WRITE))
 			return 0;

@@ -1,51 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Exec: which programs may start, by path as the task's root shows it, the most specific
- * rule winning. Judged in bprm_check_security, which the kernel calls for the program and
- * again for each interpreter of a script; the ELF loader it opens itself is not judged.
- *
- * LSM programs may call d_path there. fmod_ret programs may not, but may in file_open,
- * which sees the same file a moment before; so there the path is kept until the check.
+ * Exec: which programs may start, by the path at which the workload's own root has them, the
+ * most specific rule winning. Judged in bprm_check_security, which the kernel calls for the
+ * program and again for each interpreter of a script; its ELF loader is a mapping (mapping.c).
  */
-/*
- * The room is allocated and zeroed at each exec, so most execs take a short one.
- * Short paths lie in front of what d_path leaves behind at the buffer's end.
- */
-static ALWAYS_INLINE void read_path_into(struct exec_scratch *scratch, struct file *file,
-					 u32 size)
-{
-	scratch->length = bpf_d_path(&file->f_path, scratch->path, size);
-	scratch->file = (u64)file;
-}
-
-static ALWAYS_INLINE void read_path(struct file *file)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct exec_scratch_long *long_scratch;
-	struct exec_scratch *scratch;
-
-	scratch = bpf_task_storage_get(MAP(exec_scratch), task, 0,
-				       BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!scratch)
-		return;
-	read_path_into(scratch, file, SHORT_PATH_SIZE);
-	if (scratch->length >= 0)
-		return;
-	long_scratch = bpf_task_storage_get(MAP(exec_scratch_long), task, 0,
-					    BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (long_scratch)
-		read_path_into(&long_scratch->head, file, EVENT_PATH_SIZE);
-}
-
 static ALWAYS_INLINE void judge_path(struct subject *s, struct exec_scratch *scratch,
-				     struct verdict *verdict)
+				     struct file *file, struct verdict *verdict)
 {
 	struct path_verdict *found;
+	u32 allow;
 
 	if (denied_outright(s, verdict))
 		return;
 	if (any_allowed(s, SECTION_EXEC, verdict))
 		return;
+	if (is_nowhere(&scratch->place)) {
+		verdict->reason = scratch->place.unlinked ? REASON_CHANGED : REASON_MOUNT;
+		/* A container runtime starts a copy of itself that nobody inside can reach. */
+		if (s->flags & TAG_ENTERING) {
+			verdict->decision = DECISION_ALLOWED;
+			verdict->reason = REASON_NONE;
+		}
+		return;
+	}
 	scratch->event.exec.prefix_bits = 8 * (sizeof(u32) + RULE_PATH_SIZE);
 	scratch->event.exec.ruleset = s->ruleset_id;
 	found = LOOKUP(paths, &scratch->event.exec.prefix_bits);
@@ -54,10 +31,18 @@ static ALWAYS_INLINE void judge_path(struct subject *s, struct exec_scratch *scr
 		return;
 	verdict->reason = REASON_RULE;
 	verdict->rule = found->base_rule;
-	if (!(found->allow & s->grants))
+	allow = found->allow & s->grants;
+	if (!allow)
+		return;
+	if (allow & found->unchanged && is_changed(&scratch->place, file)) {
+		allow &= ~found->unchanged;
+		verdict->reason = REASON_CHANGED;
+	}
+	if (!allow)
 		return;
 	verdict->decision = DECISION_ALLOWED;
-	if (!(found->allow & GRANT_BASE))
+	verdict->reason = REASON_RULE;
+	if (!(allow & GRANT_BASE))
 		verdict->rule = found->grant_rule;
 }
 
@@ -70,7 +55,7 @@ static ALWAYS_INLINE void has_entered(struct task_struct *task)
 		tag->flags &= ~TAG_ENTERING;
 }
 
-static ALWAYS_INLINE int deny_exec_blindly(struct subject *s)
+static ALWAYS_INLINE int deny_blindly(struct subject *s, u32 kind)
 {
 	struct verdict verdict;
 	struct event event = {};
@@ -79,40 +64,55 @@ static ALWAYS_INLINE int deny_exec_blindly(struct subject *s)
 	s->reason = s->reason ?: REASON_NO_STORAGE;
 	denied_outright(s, &verdict);
 	result = conclude(s, &verdict);
-	fill_head(&event, KIND_EXEC, s, &verdict);
+	fill_head(&event, kind, s, &verdict);
 	emit(&event, sizeof(event), true);
 	return result;
 }
 
-#ifndef ATTACH_LSM
-static ALWAYS_INLINE void keep_path(struct file *file)
+#define THROUGH_MEMORY(value, place) \
+	({ (place) = (value); (value) = *(volatile typeof(place) *)&(place); })
+
+/*
+ * Subjects come about in many ways, and the verifier would go through all that follows for each
+ * of them. What comes back from the map may be anything, so that once is enough.
+ */
+static ALWAYS_INLINE void unify(struct subject *s, struct event *event)
 {
-	struct subject s;
+	u32 id = s->ruleset ? s->ruleset_id : 0;
 
-	if (subject_of_current(&s))
-		read_path(file);
+	THROUGH_MEMORY(s->cgroup, event->cgroup);
+	THROUGH_MEMORY(s->workload, event->workload);
+	THROUGH_MEMORY(s->call, event->call);
+	THROUGH_MEMORY(s->policy, event->policy);
+	THROUGH_MEMORY(s->grants, event->grants);
+	THROUGH_MEMORY(s->flags, event->flags);
+	THROUGH_MEMORY(s->reason, event->reason);
+	THROUGH_MEMORY(id, event->exec.ruleset);
+	s->ruleset_id = id;
+	s->ruleset = id ? LOOKUP(rulesets, &id) : 0;
 }
-#endif
 
-/* `room` is the size of the path's buffer, a constant. */
-static ALWAYS_INLINE int judge_exec(struct subject *s, struct file *file,
-				    struct exec_scratch *scratch, u32 room)
+/*
+ * The path is written, `length` bytes with its NUL or 0; `room` is what it had, a constant. Of
+ * mappings only those are told that are not allowed: there are many of the others.
+ */
+static ALWAYS_INLINE int judge_written(struct subject *s, struct file *file, u32 kind,
+				       struct exec_scratch *scratch, u32 length, u32 room)
 {
 	struct verdict verdict;
-	u32 length;
 	u64 size;
 	int result;
 
-	if (scratch->length < 1 || scratch->length > room)
+	if (!length || length > room) {
 		s->reason = s->reason ?: REASON_UNREADABLE;
-	judge_path(s, scratch, &verdict);
-	result = conclude(s, &verdict);
-	length = scratch->length;
-	if (length < 1 || length > room) {
-		length = 1;
 		scratch->path[0] = 0;
+		length = 1;
 	}
-	fill_head(&scratch->event, KIND_EXEC, s, &verdict);
+	judge_path(s, scratch, file, &verdict);
+	result = conclude(s, &verdict);
+	if (kind == KIND_MAPPING && verdict.decision == DECISION_ALLOWED)
+		return 0;
+	fill_head(&scratch->event, kind, s, &verdict);
 	fill_process(&scratch->event);
 	scratch->event.exec.inode = file->f_inode->i_ino;
 	scratch->event.exec.device = file->f_inode->i_sb->s_dev;
@@ -128,39 +128,66 @@ static ALWAYS_INLINE int judge_exec(struct subject *s, struct file *file,
 
 static ALWAYS_INLINE int guard_inherited(struct subject *s, struct task_struct *task);
 
+/*
+ * Most paths are short, so that most tasks have the small room only. They keep it while they
+ * live: the program that starts maps its libraries next.
+ */
+static ALWAYS_INLINE int judge_file(struct subject *s, struct file *file, u32 kind,
+				    struct exec_scratch *scratch)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct exec_scratch_long *long_scratch;
+	u32 length;
+	int result;
+
+	unify(s, &scratch->event);
+	find_place(s, file, &scratch->place);
+	length = write_path(scratch, SHORT_PATH_SIZE);
+	if (length)
+		return judge_written(s, file, kind, scratch, length, SHORT_PATH_SIZE);
+	long_scratch = bpf_task_storage_get(MAP(exec_scratch_long), task, 0,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!long_scratch)
+		return deny_blindly(s, kind);
+	long_scratch->head.place = scratch->place;
+	length = write_path(&long_scratch->head, EVENT_PATH_SIZE);
+	scratch->place.outcome = long_scratch->head.place.outcome;
+	result = judge_written(s, file, kind, &long_scratch->head, length, EVENT_PATH_SIZE);
+	bpf_task_storage_delete(MAP(exec_scratch_long), task);
+	return result;
+}
+
+static ALWAYS_INLINE struct exec_scratch *scratch_of(struct task_struct *task)
+{
+	return bpf_task_storage_get(MAP(exec_scratch), task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
 int exec_bprm_check(u64 *ctx)
 {
 	struct linux_binprm *bprm = (struct linux_binprm *)ctx[0];
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = bprm->file;
-	struct exec_scratch_long *long_scratch;
 	struct exec_scratch *scratch;
 	struct subject s;
 	int result;
 
 	if (!subject_of_current(&s))
 		return 0;
-#ifdef ATTACH_LSM
-	read_path(file);
-#endif
-	scratch = bpf_task_storage_get(MAP(exec_scratch), task, 0, 0);
-	if (!scratch || scratch->file != (u64)file)
-		return deny_exec_blindly(&s);
-	long_scratch = scratch->length < 0
-			       ? bpf_task_storage_get(MAP(exec_scratch_long), task, 0, 0) : 0;
-	if (long_scratch && long_scratch->head.file == (u64)file) {
-		result = judge_exec(&s, file, &long_scratch->head, EVENT_PATH_SIZE);
-		bpf_task_storage_delete(MAP(exec_scratch_long), task);
-	} else {
-		result = judge_exec(&s, file, scratch, SHORT_PATH_SIZE);
-	}
-	bpf_task_storage_delete(MAP(exec_scratch), task);
+	scratch = scratch_of(task);
+	if (!scratch)
+		return deny_blindly(&s, KIND_EXEC);
+	result = judge_file(&s, file, KIND_EXEC, scratch);
 	if (result)
 		return result;
+	scratch->program = (u64)file;
+	/* The runtime's copy of itself goes on to set up what it will start. */
+	if (s.flags & TAG_ENTERING && is_nowhere(&scratch->place))
+		return 0;
 	if (s.flags & TAG_ENTERING) {
 		result = guard_inherited(&s, task);
 		if (result)
 			return result;
+		take_root(s.workload, s.cgroup, task);
 		has_entered(task);
 	}
 	take_home(s.workload, task);

@@ -36,11 +36,6 @@ static ALWAYS_INLINE bool shared(struct mount *mount)
 	return READ(mount, mnt_group_id);
 }
 
-static ALWAYS_INLINE struct mount *mount_of(struct vfsmount *mnt)
-{
-	return (struct mount *)((u64)mnt - __builtin_offsetof(struct mount, mnt));
-}
-
 static ALWAYS_INLINE int refuse_mount(struct subject *s, u32 operation)
 {
 	struct crossing crossing = {
@@ -60,14 +55,14 @@ int guard_sb_mount(u64 *ctx)
 
 	if (!guarded(&s, GUARD_MOUNT))
 		return 0;
-	if (!at_home(&s) && !(attaches && shared(mount_of(path->mnt))))
+	if (!at_home(&s) && !(attaches && shared((struct mount *)mount_of(path->mnt))))
 		return 0;
 	return refuse_mount(&s, flags & MS_REMOUNT ? OPERATION_REMOUNT : OPERATION_MOUNT);
 }
 
 int guard_sb_umount(u64 *ctx)
 {
-	struct mount *mount = mount_of((struct vfsmount *)ctx[0]);
+	struct mount *mount = (struct mount *)mount_of((struct vfsmount *)ctx[0]);
 	struct subject s;
 
 	if (!guarded(&s, GUARD_MOUNT))
@@ -84,7 +79,7 @@ int guard_move_mount(u64 *ctx)
 
 	if (!guarded(&s, GUARD_MOUNT))
 		return 0;
-	if (!at_home(&s) && !shared(mount_of(to->mnt)))
+	if (!at_home(&s) && !shared((struct mount *)mount_of(to->mnt)))
 		return 0;
 	return refuse_mount(&s, OPERATION_MOVE_MOUNT);
 }

@@ -38,6 +38,8 @@ int iterate_tasks(u64 *ctx)
 	}
 	if (!tag)
 		return 0;
+	if (command->operation == ITERATE_RESOLVE && !is_settled(cgroup))
+		take_root(tag->workload, cgroup, task);
 	if (command->operation == ITERATE_CALL) {
 		tag->call = command->call;
 		tag->grants = GRANT_BASE;

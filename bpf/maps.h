@@ -12,12 +12,18 @@
 #define ENOMEM 12
 #define EACCES 13
 #define ECONNREFUSED 111
+#define PROT_READ 1
+#define PROT_EXEC 4
+#define VM_EXEC 4
+#define READ_IMPLIES_EXEC 0x0400000
+#define FMODE_EXEC 0x20		/* include/linux/fs.h: set on opens for execution only */
+#define FMODE_BACKING (3 << 24)	/* include/linux/fs.h: one bit, which of the two differs */
 #define S_IFMT 00170000
+#define S_IFREG 0100000
 #define S_IFCHR 0020000
 #define S_IFBLK 0060000
 #define S_IFSOCK 0140000
 #define FMODE_WRITE 0x2
-#define FMODE_EXEC 0x20		/* include/linux/fs.h: set on opens for execution only */
 #define CLONE_THREAD 0x00010000
 #define AF_UNSPEC 0
 #define AF_UNIX 1

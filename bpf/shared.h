@@ -22,7 +22,7 @@
 #ifndef LICTOR_SHARED_H
 #define LICTOR_SHARED_H
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 #define EVENT_VERSION 1
 
 #define MAX_POLICIES 256	/* policy slots; slot 0 is never given out */
@@ -37,11 +37,13 @@
 #define MAX_SELECTORS 4096
 #define MAX_EXEMPTIONS 1024
 #define MAX_REFUSED_READS 4096
+#define MAX_ROOTS 16384
 #define MAX_PORT_RANGES 32	/* per destination prefix, after merging */
 #define RULE_PATH_SIZE 244	/* longest rule path with its NUL, padded */
 #define EVENT_PATH_SIZE 4608	/* a path of 4,096 bytes and a margin for d_path */
 #define SHORT_PATH_SIZE 512	/* most paths: not under twice RULE_PATH_SIZE, see exec.c */
 #define UNIX_NAME_SIZE 128	/* a unix socket's name of 108 bytes; a power of two */
+#define NAME_ROOM 256		/* behind a path's room: the longest name and its slash */
 #define FILTER_WORDS 4096	/* 64 bits each: a first, cheap "surely not covered" */
 #define DENIAL_RING_SIZE (4 << 20)
 #define ACTIVITY_RING_SIZE (8 << 20)
@@ -65,6 +67,7 @@ enum event_kind {
 	KIND_WORKLOAD_END = 9,	/* it was removed */
 	KIND_INBOUND = 10,	/* a connection or the first datagram from outside */
 	KIND_UNIX = 11,		/* connect or datagram to a unix socket that is not the workload's */
+	KIND_MAPPING = 12,	/* a file as executable memory; only when denied or audited */
 	KIND_GUARD = 13,	/* an act across the workload's border; only when not allowed */
 	KIND_COUNT = 14,
 };
@@ -89,6 +92,8 @@ enum reason {
 	REASON_UNREADABLE = 9,	/* address or path could not be read */
 	REASON_FAMILY = 10,	/* address family, type or protocol without rules */
 	REASON_UNARMED = 11,	/* the workload's socket programs are not attached yet */
+	REASON_CHANGED = 12,	/* the file has no name, or changed since the workload was entered */
+	REASON_MOUNT = 13,	/* the file is not below the root with which the workload was entered */
 	REASON_OPTIONS = 14,	/* the packet says itself which way it goes: IP options, routing header */
 	REASON_GUARD = 15,	/* a guard forbids it */
 	REASON_FOREIGN = 16,	/* a descriptor that was made outside of the workload */
@@ -171,7 +176,8 @@ struct control {
 	u64 host_netns;		/* cookie of the host's network namespace */
 	u64 overflow;		/* covered cgroups that found no room in scopes */
 	u64 flow_keys[FLOW_KEYS];	/* secret, random: see flow_of */
-	u32 spare[10];
+	u64 tai_offset;		/* ns from the wall clock to atomic time, which helpers can tell */
+	u32 spare[8];
 };
 
 /* tags: task storage. Its layout is fixed for good, so that an upgrade can reuse it. */
@@ -258,7 +264,8 @@ struct ruleset {
 	u16 any_rule[SECTION_COUNT];
 	u16 loopback_rule;
 	u32 guards_open;	/* bits of enum guard */
-	u32 spare[6];
+	u32 mappings_any;	/* grants that may map any file as executable memory */
+	u32 spare[5];
 };
 
 /* destinations: LPM over ruleset and address. */
@@ -288,6 +295,7 @@ struct path_key {
 };
 struct path_verdict {
 	u32 allow;		/* grants whose most specific rule here allows */
+	u32 unchanged;		/* of these, the ones that allow only what has not changed */
 	u16 base_rule;
 	u16 grant_rule;
 };
@@ -345,6 +353,21 @@ struct refused_starts {
 	u64 target;
 };
 
+/*
+ * roots: workload and mount namespace -> the root folder with which somebody outside entered
+ * the workload there. Full: what enters later may start nothing under path rules.
+ */
+struct root_key {
+	u64 workload;
+	u64 namespace;		/* the kernel's number that is never given out again */
+};
+struct root {
+	u64 mount;		/* addresses, to compare */
+	u64 dentry;
+	u64 cgroup;		/* whence; when it is gone, so is what entered */
+	u64 sealed;		/* wall clock, ns: files that changed since are the workload's work */
+};
+
 /* workloads: workload id -> counts. attempts = sequence = delivered + suppressed + lost. */
 struct workload {
 	u64 sequence;
@@ -362,7 +385,10 @@ struct exemption {
 	u64 spare[3];
 };
 
-/* One event. In an exec event the path and its NUL follow, in a unix event UNIX_NAME_SIZE bytes. */
+/*
+ * One event. In an exec or mapping event the path and its NUL follow, in a unix event
+ * UNIX_NAME_SIZE bytes.
+ */
 struct event {
 	u16 version;
 	u8 kind;
@@ -424,19 +450,30 @@ struct event {
 	};
 };
 
-/*
- * exec_scratch: task storage for the length of one exec, or of one look at a unix socket's name;
- * exec_scratch_long where a path needs it.
- */
-struct exec_scratch {
-	u64 file;		/* which struct file the path is of */
-	s32 length;		/* with NUL; negative: could not be read */
+/* Where a file lies, see place.c: addresses, to compare and to read from. */
+struct place {
+	u64 dentry;
+	u64 mount;
+	u64 root_mount;		/* what the path is told from; zeros: nothing */
+	u64 root_dentry;
+	u64 sealed;		/* of that root; 0: what it was before is not known */
+	u64 candidate;		/* a mount that may show it, while one is looked for */
+	u32 unlinked;
+	u32 outcome;		/* whether the path led there, enum outcome */
+	u32 start;		/* of the path while it is written */
 	u32 spare;
+};
+
+/* exec_scratch: task storage, for paths and unix sockets' names; _long while a path needs it. */
+struct exec_scratch {
+	u64 program;		/* address of the file that was last allowed to start */
+	struct place place;
 	struct event event;	/* path must follow: the event's last 8 bytes begin a path_key */
 	char path[SHORT_PATH_SIZE];
+	char room[NAME_ROOM];
 };
 struct exec_scratch_long {
-	struct exec_scratch head;	/* its path goes on in `rest` */
+	struct exec_scratch head;	/* its path goes on in `rest`, which ends with NAME_ROOM */
 	char rest[EVENT_PATH_SIZE - SHORT_PATH_SIZE];
 };
 

@@ -55,7 +55,7 @@ static ALWAYS_INLINE bool read_name(struct exec_scratch *told, struct unix_addre
 	u32 length = READ(address, len) - sizeof(u16);	/* without the family */
 
 	told->event.peer.length = 0;
-	told->path[0] = 0;
+	__builtin_memset(told->path, 0, UNIX_NAME_SIZE);
 	if (!length || length >= UNIX_NAME_SIZE)
 		return false;
 	/* So that the verifier sees the limit, too. */
@@ -137,11 +137,9 @@ static ALWAYS_INLINE int judge_foreign(struct subject *s, struct exec_scratch *t
 
 static ALWAYS_INLINE int judge_peer(struct sock *peer, bool quiet)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct exec_scratch *told;
 	struct scope *scope;
 	struct subject s;
-	int result;
 
 	if (!subject_of_current(&s) || s.flags & TAG_ENTERING)
 		return 0;
@@ -150,12 +148,10 @@ static ALWAYS_INLINE int judge_peer(struct sock *peer, bool quiet)
 		return 0;
 	if (!READ((struct unix_sock *)peer, addr))
 		return 0;
-	told = bpf_task_storage_get(MAP(exec_scratch), task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	told = scratch_of(bpf_get_current_task_btf());
 	if (!told)
 		return deny_peer_blindly(&s);
-	result = judge_foreign(&s, told, peer, scope, quiet);
-	bpf_task_storage_delete(MAP(exec_scratch), task);
-	return result;
+	return judge_foreign(&s, told, peer, scope, quiet);
 }
 
 int unix_stream_connect(u64 *ctx)

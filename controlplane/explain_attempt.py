@@ -39,9 +39,10 @@ class Unaddressed:
 
 @dataclass(frozen=True)
 class Program:
-    """A file that was to be started; `path` holds the exact bytes."""
+    """A file that was to be started; `path` holds the exact bytes. mapped: as executable memory."""
 
     path: bytes
+    mapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def _attempt(kind: str, what: Mapping[str, Any]) -> Attempt:
             return Visit(*_other_end(what), int(what["local_port"]))
         case "socket":
             return Unaddressed()
-        case "exec":
-            return Program(exact_bytes(dict(what), "path"))
+        case "exec" | "mapping":
+            return Program(exact_bytes(dict(what), "path"), mapped=kind == "mapping")
         case "unix":
             return Peer(exact_bytes(dict(what), "path"))
         case "device":

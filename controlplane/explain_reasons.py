@@ -25,6 +25,8 @@ REASONS = {
     "family": "a socket of a family, type or protocol that egress rules cannot judge",
     "options": "the packet brings its own route: IP options or an IPv6 extension header",
     "unarmed": "the workload's socket programs were not attached yet",
+    "changed": "the file has no name, or changed since the workload was entered",
+    "mount": "the file is not below the root with which the workload was entered",
     "guard": "a guard forbids it: it acts on what is not the workload's own",
     "foreign": "the descriptor was made outside of the workload",
 }
@@ -54,6 +56,15 @@ BEYOND_POLICY = {
     "unarmed": (
         "the agent attaches the socket programs soon after a cgroup is made, and until then every"
         " socket is denied: see ARMED in `lictor workloads`, and start the agent if it is down"
+    ),
+    "mount": (
+        "rules know files by their paths below the root with which the workload was entered, and"
+        " there this file is not: mount its file system from outside, when the container is made"
+    ),
+    "changed": (
+        "under `changed: deny` rules allow files as the workload found them: give the rule"
+        " `changed: allow` if fresh ones are meant to run there. A file without a name (a memfd,"
+        " a deleted one) is allowed by `exec: any` alone, to be mapped also by `mappings: any`"
     ),
 }
 

@@ -110,6 +110,8 @@ def judge_section(section: Section, attempt: Attempt, gpus: GpuNames | None) -> 
     if isinstance(section, (EgressSection, IngressSection)) and isinstance(attempt, Connection):
         return _judge_connection(section, attempt)
     if isinstance(section, ExecSection) and isinstance(attempt, Program):
+        if attempt.mapped and section.mappings == "any":
+            return Judgement(True, section.mappings_path)
         return _judge_program(section, attempt)
     if isinstance(section, DevicesSection) and isinstance(attempt, Device):
         return _judge_device(section, attempt, gpus)

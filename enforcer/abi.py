@@ -8,9 +8,9 @@ number, size and offset with what a C compiler makes of the header.
 from __future__ import annotations
 
 import enum
-from ctypes import Structure, Union, c_char, c_int32, c_uint8, c_uint16, c_uint32, c_uint64
+from ctypes import Structure, Union, c_char, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 EVENT_VERSION = 1
 MAX_POLICIES = 256
 MAX_RULESETS = 1024
@@ -24,11 +24,13 @@ MAX_THREAD_CALLS = 16384
 MAX_SELECTORS = 4096
 MAX_EXEMPTIONS = 1024
 MAX_REFUSED_READS = 4096
+MAX_ROOTS = 16384
 MAX_PORT_RANGES = 32
 RULE_PATH_SIZE = 244
 EVENT_PATH_SIZE = 4608
 SHORT_PATH_SIZE = 512
 UNIX_NAME_SIZE = 128
+NAME_ROOM = 256
 FILTER_WORDS = 4096
 DENIAL_RING_SIZE = 4 << 20
 ACTIVITY_RING_SIZE = 8 << 20
@@ -55,6 +57,7 @@ class EventKind(enum.IntEnum):
     WORKLOAD_END = 9
     INBOUND = 10
     UNIX = 11
+    MAPPING = 12
     GUARD = 13
 
 
@@ -87,6 +90,8 @@ class Reason(enum.IntEnum):
     UNREADABLE = 9
     FAMILY = 10
     UNARMED = 11
+    CHANGED = 12
+    MOUNT = 13
     OPTIONS = 14
     GUARD = 15
     FOREIGN = 16
@@ -202,7 +207,8 @@ class Control(Structure):
         ("host_netns", c_uint64),
         ("overflow", c_uint64),
         ("flow_keys", c_uint64 * FLOW_KEYS),
-        ("spare", c_uint32 * 10),
+        ("tai_offset", c_uint64),
+        ("spare", c_uint32 * 8),
     ]
 
 
@@ -302,7 +308,8 @@ class Ruleset(Structure):
         ("any_rule", c_uint16 * SECTION_COUNT),
         ("loopback_rule", c_uint16),
         ("guards_open", c_uint32),
-        ("spare", c_uint32 * 6),
+        ("mappings_any", c_uint32),
+        ("spare", c_uint32 * 5),
     ]
 
 
@@ -343,6 +350,7 @@ class PathKey(Structure):
 class PathVerdict(Structure):
     _fields_ = [
         ("allow", c_uint32),
+        ("unchanged", c_uint32),
         ("base_rule", c_uint16),
         ("grant_rule", c_uint16),
     ]
@@ -403,6 +411,22 @@ class RefusedStarts(Structure):
     _fields_ = [
         ("reader", c_uint64),
         ("target", c_uint64),
+    ]
+
+
+class RootKey(Structure):
+    _fields_ = [
+        ("workload", c_uint64),
+        ("namespace", c_uint64),
+    ]
+
+
+class Root(Structure):
+    _fields_ = [
+        ("mount", c_uint64),
+        ("dentry", c_uint64),
+        ("cgroup", c_uint64),
+        ("sealed", c_uint64),
     ]
 
 
@@ -513,13 +537,28 @@ class Event(Structure):
     ]
 
 
+class Place(Structure):
+    _fields_ = [
+        ("dentry", c_uint64),
+        ("mount", c_uint64),
+        ("root_mount", c_uint64),
+        ("root_dentry", c_uint64),
+        ("sealed", c_uint64),
+        ("candidate", c_uint64),
+        ("unlinked", c_uint32),
+        ("outcome", c_uint32),
+        ("start", c_uint32),
+        ("spare", c_uint32),
+    ]
+
+
 class ExecScratch(Structure):
     _fields_ = [
-        ("file", c_uint64),
-        ("length", c_int32),
-        ("spare", c_uint32),
+        ("program", c_uint64),
+        ("place", Place),
         ("event", Event),
         ("path", c_char * SHORT_PATH_SIZE),
+        ("room", c_char * NAME_ROOM),
     ]
 
 

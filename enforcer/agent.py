@@ -167,6 +167,8 @@ class Agent:
                 self.calls.forget_dead_threads,
                 self.enforcement.forget_old_workloads,
                 self.exempting.sweep,
+                self.enforcement.forget_old_roots,
+                self.enforcement.refresh_clock,
             ):
                 self._attempt(work)
 

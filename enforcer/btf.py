@@ -18,13 +18,28 @@ KIND_UNION = 5
 # struct -> fields in C, those that others hold first. `struct cgroup` begins with what the
 # programs take it for (checked below).
 STRUCTS: dict[str, tuple[str, ...]] = {
-    "vfsmount": ("int mnt_flags",),
-    "mount": ("struct mount *mnt_parent", "struct vfsmount mnt", "int mnt_group_id"),
     "path": ("struct vfsmount *mnt", "struct dentry *dentry"),
     "ns_common": ("unsigned int inum",),
     "user_namespace": ("struct ns_common ns",),
     "cred": ("struct user_namespace *user_ns", "struct capabilities cap_effective"),
     "mnt_namespace": ("struct ns_common ns",),
+    "vfsmount": ("struct dentry *mnt_root", "struct super_block *mnt_sb", "int mnt_flags"),
+    "mount": (
+        "struct mount *mnt_parent",
+        "struct dentry *mnt_mountpoint",
+        "struct vfsmount mnt",
+        "struct mnt_namespace *mnt_ns",
+        "int mnt_group_id",
+    ),
+    "hlist_bl_node": ("void *next", "void **pprev"),
+    "qstr": ("u64 hash_len", "const unsigned char *name"),
+    "dentry": (
+        "struct hlist_bl_node d_hash",
+        "struct dentry *d_parent",
+        "struct qstr d_name",
+        "struct inode *d_inode",
+        "struct super_block *d_sb",
+    ),
     "net": ("struct ns_common ns", "u64 net_cookie"),
     "nsproxy": ("struct mnt_namespace *mnt_ns", "struct net *net_ns"),
     "fs_struct": ("struct path root",),
@@ -34,6 +49,7 @@ STRUCTS: dict[str, tuple[str, ...]] = {
     "css_set": ("struct cgroup *dfl_cgrp",),
     "task_struct": (
         "u64 start_boottime",
+        "unsigned int personality",
         "int pid",
         "int tgid",
         "struct task_struct *group_leader",
@@ -63,8 +79,13 @@ STRUCTS: dict[str, tuple[str, ...]] = {
         "struct block_device *s_bdev",
         "struct user_namespace *s_user_ns",
     ),
-    "inode": ("umode_t i_mode", "struct super_block *i_sb", "unsigned long i_ino", "dev_t i_rdev"),
-    "dentry": ("struct dentry *d_parent", "struct inode *d_inode"),
+    "inode": (
+        "umode_t i_mode",
+        "struct super_block *i_sb",
+        "unsigned long i_ino",
+        "unsigned int i_nlink",
+        "dev_t i_rdev",
+    ),
     "pid": (),
     "proc_inode": ("struct pid *pid", "struct inode vfs_inode"),
     "file": (
@@ -76,8 +97,32 @@ STRUCTS: dict[str, tuple[str, ...]] = {
     ),
     "fdtable": ("unsigned int max_fds", "struct file **fd", "unsigned long *close_on_exec"),
     "files_struct": ("struct fdtable *fdt",),
+    "vm_area_struct": ("unsigned long vm_flags", "struct file *vm_file"),
     "linux_binprm": ("struct file *file",),
     "bpf_iter_meta": ("struct seq_file *seq",),
+}
+
+# Offsets of what kernels have in different places: name -> ways to it, the newest kernel's first;
+# each a path of (struct, field) whose offsets add up.
+PLACES: dict[str, tuple[tuple[tuple[str, str], ...], ...]] = {
+    # A number for each mount namespace that is never given out again.
+    "MOUNT_NAMESPACE_ID": (
+        (("mnt_namespace", "ns"), ("ns_common", "ns_id")),
+        (("mnt_namespace", "seq"),),
+    ),
+    # The mounts of a file system: a list, later a chain of pointers to the mounts themselves.
+    "SUPER_BLOCK_MOUNTS": ((("super_block", "s_mounts"),),),
+    "INODE_CHANGED": (
+        (("inode", "i_ctime_sec"),),
+        (("inode", "__i_ctime"),),
+        (("inode", "i_ctime"),),
+    ),
+    "INODE_CHANGED_NANOSECONDS": (
+        (("inode", "i_ctime_nsec"),),
+        (("inode", "__i_ctime"), ("timespec64", "tv_nsec")),
+        (("inode", "i_ctime"), ("timespec64", "tv_nsec")),
+    ),
+    "MOUNT_NEXT": ((("mount", "mnt_next_for_sb"),), (("mount", "mnt_instance"),)),
 }
 
 
@@ -138,6 +183,20 @@ class KernelTypes:
             raise LookupError(f"this kernel's BTF has no struct {struct} with a field {field}")
         return found
 
+    def has_field(self, struct: str, field: str) -> bool:
+        """Whether the struct has such a field."""
+        try:
+            self.field(struct, field)
+        except LookupError:
+            return False
+        return True
+
+    def place(self, name: str) -> int:
+        """The offset that PLACES calls `name`. LookupError where no way leads to it here."""
+        ways = PLACES[name]
+        way = next((way for way in ways if all(self.has_field(*step) for step in way)), ways[-1])
+        return sum(self.field(*step)[0] for step in way)
+
     def declare(self, struct: str, fields: tuple[str, ...]) -> str:
         """C text of a struct with just `fields`, each where this kernel has it, and its size."""
         position = 0
@@ -175,12 +234,20 @@ def kernel_header() -> str:
             1,
         )
         lines = [
-            "struct seq_file; struct sockaddr;",
+            "struct seq_file; struct sockaddr; struct vfsmount; struct dentry; struct mount;",
             # Two words: before 6.3 it was so, and lies where a u64 would not.
             "struct capabilities { u32 low; u32 high; };",
         ]
         for struct, fields in STRUCTS.items():
             lines.append(cgroup if struct == "cgroup" else types.declare(struct, fields))
+        lines += [f"#define {name} {types.place(name)}" for name in PLACES]
+        if types.has("backing_file", KIND_STRUCT):
+            distance = types.field("backing_file", "user_path")[0]
+            distance -= types.field("backing_file", "file")[0]
+            lines.append(f"#define BACKING_FILE_PATH {distance}")
+        # What the chain points to: in a list, the member that links.
+        chained = types.has_field("mount", "mnt_next_for_sb")
+        lines.append(f"#define MOUNT_LINK {0 if chained else types.place('MOUNT_NEXT')}")
         return "\n".join(lines) + "\n"
     finally:
         types.close()

@@ -112,6 +112,9 @@ def compile_policy(
             if part is not None and part.kind == "any":
                 head.any[section] |= scope.bit
                 head.any_rule[section] = min(head.any_rule[section], rules.number(part.field_path))
+    for scope in scopes:
+        if scope.exec is not None and scope.exec.mappings == "any":
+            head.mappings_any |= scope.bit
     compiled = CompiledPolicy(head)
     compiled.destinations = _destinations(policy.name, scopes, ruleset, rules, head)
     compiled.destinations += _sources(policy.name, spec.ingress, ruleset, rules)
@@ -221,13 +224,14 @@ def _network_entries(name: str, networks: Networks, ruleset: int) -> Destination
 def _paths(
     scopes: list[_Scope], ruleset: int, rules: _Rules
 ) -> list[tuple[abi.PathKey, abi.PathVerdict]]:
-    by_scope: list[tuple[int, dict[bytes, tuple[bool, int]]]] = []
+    by_scope: list[tuple[int, dict[bytes, tuple[bool, bool, int]]]] = []
     for scope in scopes:
-        texts: dict[bytes, tuple[bool, int]] = {}
+        texts: dict[bytes, tuple[bool, bool, int]] = {}
         for allowed, listed in ((True, "allow"), (False, "deny")):
             for rule in getattr(scope.exec, listed) if scope.exec else ():
                 text = rule.match_bytes + (b"" if rule.is_prefix else b"\0")
-                texts[text] = (allowed, rules.number(rule.field_path))
+                changed = scope.exec is None or scope.exec.allows_changed(rule)
+                texts[text] = (allowed, changed, rules.number(rule.field_path))
         by_scope.append((scope.bit, texts))
     entries = []
     for text in sorted({text for _, texts in by_scope for text in texts}):
@@ -236,9 +240,11 @@ def _paths(
             winner = max((t for t in texts if text.startswith(t)), key=len, default=None)
             if winner is None:
                 continue
-            allowed, number = texts[winner]
+            allowed, changed, number = texts[winner]
             if allowed:
                 verdict.allow |= bit
+            if allowed and not changed:
+                verdict.unchanged |= bit
             if bit == abi.GRANT_BASE:
                 verdict.base_rule = number
             elif allowed:

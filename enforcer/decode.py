@@ -127,7 +127,7 @@ class Decoder:
                     "type": TYPES.get(raw.net.type, str(raw.net.type)),
                     "protocol": PROTOCOLS.get(raw.net.protocol, str(raw.net.protocol)),
                 }
-            case EventKind.EXEC:
+            case EventKind.EXEC | EventKind.MAPPING:
                 path = record[HEAD : HEAD + raw.exec.length]
                 if len(path) < raw.exec.length:
                     raise ValueError(f"exec record holds {len(path)} of {raw.exec.length} bytes")

@@ -15,7 +15,7 @@ from loguru import logger
 
 from controlplane.contract.policy import Policy, Selector
 from controlplane.contract.policy_devices import DeviceRule
-from enforcer import abi, cgroups, gpu, pins
+from enforcer import abi, cgroups, clock, gpu, pins
 from enforcer.abi import ScopeFlag
 from enforcer.compiler import CompiledPolicy, compile_policy, compile_selector
 from enforcer.maps import Maps
@@ -159,6 +159,24 @@ class Enforcement:
             self.maps.workloads.delete(number)
             self.maps.homes.delete(number)
             self.maps.consumed.delete(number)
+        return len(gone)
+
+    def refresh_clock(self) -> None:
+        """Tell the programs when a time service has set the offset of atomic time."""
+        control = self.maps.control.get(0)
+        offset = clock.tai_offset()
+        if control is not None and control.tai_offset != offset:
+            control.tai_offset = offset
+            self.maps.control.put(0, control)
+
+    def forget_old_roots(self) -> int:
+        """Make room for roots: drop those of cgroups that are gone, when half the room is used."""
+        known = list(self.maps.roots.items())
+        if len(known) < abi.MAX_ROOTS // 2:
+            return 0
+        gone = [key for key, root in known if self.maps.scopes.get(root.cgroup) is None]
+        for key in gone:
+            self.maps.roots.delete(key)
         return len(gone)
 
     def refresh_devices(self) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 from loguru import logger
 
-from enforcer import abi, canary_state, cgroups, libbpf, paths, pins
+from enforcer import abi, canary_state, cgroups, clock, libbpf, paths, pins
 from enforcer.canary import exclusively, run_canary
 from enforcer.compiler_unix import unix_key
 from enforcer.enforcement import Enforcement
@@ -72,6 +72,7 @@ def attach(maps: Maps, mode: AttachMode) -> int:
         raise
     control = maps.control.get(0) or abi.Control()
     control.owner = number
+    control.tai_offset = clock.tai_offset()
     maps.control.put(0, control)
     return number
 

@@ -73,6 +73,7 @@ MAPS: dict[str, MapSpec] = {
     "refused_reads": MapSpec(
         libbpf.MAP_LRU_HASH, abi.RefusedRead, abi.RefusedStarts, abi.MAX_REFUSED_READS
     ),
+    "roots": _hash(abi.RootKey, abi.Root, abi.MAX_ROOTS),
     "workloads": _hash(c_uint64, abi.Workload, abi.MAX_WORKLOADS),
     "consumed": _hash(c_uint64, c_uint64, abi.MAX_WORKLOADS),
     "exemptions": _hash(c_uint64, abi.Exemption, abi.MAX_EXEMPTIONS),
@@ -220,6 +221,7 @@ class Maps:
             "thread_calls", descriptors["thread_calls"]
         )
         self.homes: Table[abi.Home] = Table("homes", descriptors["homes"])
+        self.roots: Table[abi.Root] = Table("roots", descriptors["roots"])
         self.workloads: Table[abi.Workload] = Table("workloads", descriptors["workloads"])
         self.consumed: Table[int] = Table("consumed", descriptors["consumed"])
         self.exemptions: Table[abi.Exemption] = Table("exemptions", descriptors["exemptions"])

@@ -31,6 +31,8 @@ PROGRAMS = (
     Program("egress_socket_created", "fexit", "security_socket_post_create"),
     Program("egress_socket_connecting", "fexit", "security_socket_connect"),
     Program("exec_bprm_check", "security", "bprm_check_security"),
+    Program("mapping_mmap_file", "security", "mmap_file"),
+    Program("mapping_file_mprotect", "security", "file_mprotect"),
     Program("unix_stream_connect", "security", "unix_stream_connect"),
     Program("unix_may_send", "security", "unix_may_send"),
     Program("device_file_open", "security", "file_open"),

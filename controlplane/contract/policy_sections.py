@@ -70,12 +70,6 @@ def place_all(parts: tuple[PolicyNode, ...], path: str) -> None:
         part._field_path = f"{path}[{index}]"
 
 
-def _changed(value: object) -> object:
-    if value == "deny":
-        raise ValueError("'deny' is not built yet: it comes with a later version")
-    return value
-
-
 def without_allow(value: Mapping[str, object], hint: str = "") -> Iterator[RawFault]:
     if "allow" not in value:
         yield ("allow",), f"is missing{hint}: write 'none' to allow nothing", None
@@ -213,7 +207,7 @@ class ExecRule(PolicyNode):
     shape: ClassVar[str] = "a path"
 
     path: Annotated[str, BeforeValidator(policy_values.exec_pattern)]
-    changed: Annotated[Literal["allow"], BeforeValidator(_changed)] = "allow"
+    changed: Literal["allow", "deny"] | None = None
 
     @classmethod
     def expand(cls, value: object) -> object:
@@ -237,17 +231,23 @@ class ExecRule(PolicyNode):
         """What a path must equal, or begin with where `is_prefix` (then it ends in a slash)."""
         return self.path.removesuffix("**").encode("utf-8")
 
-    def document(self) -> str:
-        return self.path
+    def document(self) -> Document | str:
+        return {"path": self.path, "changed": self.changed} if self.changed else self.path
 
 
 class ExecSection(Section):
-    """Which files may be started. The longest matching rule decides."""
+    """Which files may be started, and mapped as executable memory. The longest match decides.
 
-    later: ClassVar[frozenset[str]] = frozenset({"programs", "mappings", "interpreters", "limits"})
+    changed deny: not if the file was changed since the workload was entered, where the rule itself
+    does not say otherwise. mappings any: any file may be mapped.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"programs", "interpreters", "limits"})
 
     allow: tuple[ExecRule, ...] = ()
     deny: tuple[ExecRule, ...] = ()
+    changed: Literal["allow", "deny"] = "allow"
+    mappings: Literal["listed", "any"] = "listed"
 
     @classmethod
     def cross_faults(cls, value: Mapping[str, object], /) -> Iterator[RawFault]:
@@ -257,12 +257,30 @@ class ExecSection(Section):
             if path in allowed:
                 message = f"{shown(path)} is also allowed, by allow[{allowed[path]}]: keep one"
                 yield ("deny", index), message, path
+        denials = value.get("deny")
+        for index, rule in enumerate(denials if isinstance(denials, list) else ()):
+            if isinstance(rule, Mapping) and "changed" in rule:
+                message = "goes with what is allowed: what is denied is denied, changed or not"
+                yield ("deny", index, "changed"), message, None
 
     def rules_document(self) -> Document:
         document: Document = {"allow": [rule.document() for rule in self.allow]}
         if self.deny:
             document["deny"] = [rule.document() for rule in self.deny]
+        if self.changed != "allow":
+            document["changed"] = self.changed
+        if self.mappings != "listed":
+            document["mappings"] = self.mappings
         return document
+
+    def allows_changed(self, rule: ExecRule) -> bool:
+        """Whether what `rule` allows may have changed since the workload was entered."""
+        return (rule.changed or self.changed) == "allow"
+
+    @property
+    def mappings_path(self) -> str:
+        """The field path of `mappings`."""
+        return f"{self.field_path}.mappings"
 
     def place(self, path: str) -> None:
         super().place(path)

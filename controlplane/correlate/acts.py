@@ -21,7 +21,7 @@ def target(event: Mapping[str, Any]) -> str:
         case "socket":
             family = str(what.get("family"))
             text = f"{SOCKET_FAMILIES.get(family, family)} socket ({what.get('type')})"
-        case "exec" | "unix":
+        case "exec" | "mapping" | "unix":
             text = str(what.get("path"))
         case "device":
             number = f"{what.get('major')}:{what.get('minor')}"
@@ -49,6 +49,8 @@ def lead(event: Mapping[str, Any]) -> str:
             return f"connection to {what}"
         case "exec":
             return f"exec of {what}"
+        case "mapping":
+            return f"executable mapping of {what}"
         case "device":
             return f"open of {what}"
         case "unix":

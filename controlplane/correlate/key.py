@@ -16,6 +16,7 @@ CLASSES: dict[str, IncidentClass] = {
     "socket": "egress",
     "inbound": "ingress",
     "exec": "exec",
+    "mapping": "exec",
     "device": "device",
     "unix": "unix",
     "guard": "guard",

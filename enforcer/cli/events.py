@@ -127,7 +127,7 @@ def _object(kind: str, what: Mapping[str, Any]) -> str:
             return f"{what.get('protocol')} {address}:{what.get('port')}"
         case "inbound":
             return f"{what.get('protocol')} from {what.get('address')} to :{what.get('local_port')}"
-        case "exec" | "unix":
+        case "exec" | "mapping" | "unix":
             return str(what.get("path"))
         case "device":
             name = what.get("class") or what.get("type")

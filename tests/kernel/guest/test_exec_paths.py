@@ -22,6 +22,8 @@ HOME = Path("/srv/guest-paths")
 STARTED = Outcome("started")
 # d_path's room in an event, its NUL included: EVENT_PATH_SIZE in bpf/shared.h.
 LONGEST = 4607
+# Folders and mounts of one path: bpf/place.c.
+MAX_DEPTH = 96
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_odd_name_is_judged_and_told_exactly(name: str, home: Path, confine: Con
     shutil.copy(os.fsencode(compiled("witness")), path)
     assert attempt(programs.start, path) == STARTED
     for rule, allowed in ((f"{home}/**", True), (f"{home}/other/**", False)):
-        workload = confine(f"exec: {{allow: [{rule}]}}")
+        workload = confine(f"exec: {{allow: [{rule}], mappings: any}}")
         outcome = workload.run(programs.start, path)
         assert outcome == STARTED if allowed else denied(outcome)
         (event,) = workload.events()
@@ -80,7 +82,10 @@ def test_long_path_is_judged_by_its_beginning(length: int, home: Path, confine: 
     path = b"/".join([*folders, program])
     assert len(path) == length
     assert attempt(programs.start_deep, folders, program) == STARTED
-    for spec, allowed in ((f"{{allow: [{home}/**]}}", True), ("{allow: [/usr/**]}", False)):
+    for spec, allowed in (
+        (f"{{allow: [{home}/**], mappings: any}}", True),
+        ("{allow: [/usr/**]}", False),
+    ):
         workload = confine(f"exec: {spec}")
         outcome = workload.run(programs.start_deep, folders, program)
         assert outcome == STARTED if allowed else denied(outcome)
@@ -95,6 +100,19 @@ def test_path_beyond_all_room_is_denied(section: str, home: Path, confine: Confi
     workload = confine(f"exec: {section}")
     assert denied(workload.run(programs.start_deep, folders, program))
     assert _told(workload) == ("denied", "unreadable", b"")
+
+
+def test_more_folders_than_a_walk_takes_are_denied(home: Path, confine: Confine) -> None:
+    # Of the steps, three are for the rest of the path and one is for the root that it begins with.
+    fitting, beyond = (home / "/".join("f" * count) for count in (MAX_DEPTH - 4, MAX_DEPTH - 3))
+    for path in (fitting, beyond):
+        path.mkdir(parents=True, exist_ok=True)
+        shutil.copy(compiled("witness"), path / "program")
+        assert attempt(programs.start, path / "program") == STARTED
+    workload = confine(f"exec: {{allow: [{home}/**], mappings: any}}")
+    assert workload.run(programs.start, fitting / "program") == STARTED
+    assert denied(workload.run(programs.start, beyond / "program"))
+    assert [event["reason"] for event in workload.events()] == ["rule", "unreadable"]
 
 
 def _told(workload: Workload) -> tuple[str, str, bytes]:

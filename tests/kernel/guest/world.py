@@ -192,7 +192,7 @@ def denied(outcome: Outcome) -> bool:
 def facts(event: Event) -> dict[str, Any]:
     """What a test compares of an event: what was decided on what, why, and for whom."""
     object_ = dict(event["object"])
-    if event["kind"] == "exec":
+    if event["kind"] in ("exec", "mapping"):
         object_ = {"path": exact_bytes(event["object"], "path")}
     return {
         "kind": event["kind"],

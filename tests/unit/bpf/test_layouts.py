@@ -109,7 +109,7 @@ def test_something_is_compared() -> None:
         ("u64 sequence;\n\tu64 delivered;", "u64 delivered;\n\tu64 sequence;", "workload.sequence"),
         ("\tu64 suppressed;", "\tu64 withheld;", "workload.withheld"),
         ("\tu64 call;\n\tu64 start;\t\t/* the", "\tu64 start;\t\t/* the", "thread_call.call"),
-        ("s32 length;", "u32 length;", "exec_scratch.length"),
+        ("u32 owner;", "s32 owner;", "control.owner"),
         ("REASON_PORT = 5,", "REASON_PORT = 50,", "REASON_PORT"),
         ("KIND_EXEC = 4,", "KIND_START = 4,", "KIND_START"),
         ("#define MAX_POLICIES 256", "#define MAX_POLICIES 512", "MAX_POLICIES"),

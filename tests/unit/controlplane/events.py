@@ -43,6 +43,10 @@ def execution(path: str | bytes, **fields: Any) -> dict[str, Any]:
     return event("exec", {**text_field("path", raw), "inode": 1, "device": "254:0"}, **fields)
 
 
+def mapping(path: str | bytes, **fields: Any) -> dict[str, Any]:
+    return {**execution(path, **fields), "kind": "mapping"}
+
+
 def opening(
     major: int, minor: int, driver: str | None = None, type_: str = "char", **fields: Any
 ) -> dict[str, Any]:

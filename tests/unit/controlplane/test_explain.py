@@ -30,6 +30,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "socket": raw_socket()["object"],
     "inbound": {**connect("10.30.0.1", 40000)["object"], "local_port": 8000},
     "exec": execution("/tmp/x")["object"],
+    "mapping": execution("/tmp/x.so")["object"],
     "device": opening(10, 229)["object"],
     "unix": reaching("@bus")["object"],
     "guard": crossing("mount", "mount")["object"],
@@ -63,9 +64,11 @@ def test_every_event_is_explained(kind: str, reason: str, decision: str, known: 
         ("no_storage", "the kernel was out of memory"),
         ("unreadable", "what cannot be read cannot be judged"),
         ("unarmed", "until then every socket is denied"),
+        ("mount", "mount its file system from outside"),
+        ("changed", "give the rule `changed: allow`"),
     ],
 )
-@pytest.mark.parametrize("kind", ["connect", "exec", "device", "socket"])
+@pytest.mark.parametrize("kind", ["connect", "exec", "mapping", "device", "socket"])
 def test_what_no_rule_decided_no_rule_can_allow(kind: str, reason: str, words: str) -> None:
     found = explain(event(kind, OBJECTS[kind], reason=reason), POLICY)
     assert found.change is None

@@ -161,7 +161,9 @@ def test_what_a_person_should_decide_is_refused(
         allow(parsed(**sections), made, gpus=GPUS)
 
 
-BEYOND = ("escaped", "no_policy", "no_storage", "unreadable", "unarmed", "options")
+BEYOND = (
+    "escaped", "no_policy", "no_storage", "unreadable", "unarmed", "options", "changed", "mount",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("reason", [reason.name.lower() for reason in Reason])

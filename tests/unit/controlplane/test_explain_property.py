@@ -23,7 +23,7 @@ from enforcer import abi
 from enforcer.compiler import compile_policy
 from enforcer.gpu import Gpus
 from tests.unit.controlplane.contract.documents import whole
-from tests.unit.controlplane.events import connect, execution, opening, reaching
+from tests.unit.controlplane.events import connect, execution, mapping, opening, reaching
 from tests.unit.enforcer.kernel_lookup import Answer, Lookup
 
 Event = dict[str, Any]
@@ -57,6 +57,8 @@ def kernel(policy: Policy, event: Event) -> Answer:
             return lookup.exec(exact_bytes(what, "path"))
         case "unix":
             return lookup.reach(exact_bytes(what, "path"))
+        case "mapping":
+            return lookup.map(exact_bytes(what, "path"))
     return lookup.open_device(what["major"], what["minor"], block=what["type"] == "block")
 
 
@@ -84,7 +86,12 @@ entries = st.one_of(
 word = st.sampled_from(["any", "none"])
 egress = word | st.builds(lambda rules: {"allow": rules}, st.lists(egress_rules, max_size=4))
 paths = st.lists(st.sampled_from(PATHS + FOLDERS), max_size=4, unique=True)
-execs = word | st.builds(lambda allow, deny: {"allow": allow, "deny": deny}, paths, paths)
+execs = word | st.builds(
+    lambda allow, deny, mappings: {"allow": allow, "deny": deny, "mappings": mappings},
+    paths,
+    paths,
+    st.sampled_from(["listed", "any"]),
+)
 devices = word | st.builds(
     lambda allow, gpus: {"allow": allow, "gpus": gpus},
     st.lists(entries, max_size=3),
@@ -115,6 +122,7 @@ events = st.one_of(
     ),
     st.builds(execution, st.sampled_from(PATHS)),
     st.builds(reaching, st.sampled_from(NAMES)),
+    st.builds(mapping, st.sampled_from(PATHS)),
     st.builds(lambda n, t: opening(n[0], n[1], None, t), st.sampled_from(CHARS),
               st.sampled_from(["char", "block"])),
     st.builds(lambda minor: opening(195, minor, "nvidiactl" if minor == 255 else "nvidia"),
@@ -137,6 +145,10 @@ def cases(draw: st.DrawFn) -> tuple[Policy, Event, Event]:
 
 
 def same_attempt(one: Event, other: Event) -> bool:
+    """A rule for a file lets it start and be mapped."""
+    kinds = {event["kind"] for event in (one, other)}
+    if kinds <= {"exec", "mapping"}:
+        return exact_bytes(one["object"], "path") == exact_bytes(other["object"], "path")
     return attempt_of(one) == attempt_of(other)
 
 

@@ -42,7 +42,7 @@ def test_every_cause_of_an_exemptions_end_is_explained() -> None:
 
 @pytest.mark.parametrize("kind", list(EventKind), ids=lambda kind: kind.name.lower())
 def test_an_example_has_the_fields_of_a_decoded_event(kind: EventKind) -> None:
-    path = b"/usr/bin/ssh" if kind == EventKind.EXEC else None
+    path = b"/usr/bin/ssh" if kind in (EventKind.EXEC, EventKind.MAPPING) else None
     decoded = Decoder("node", "boot", 0.0, KnownNames()).decode(record(kind, path=path))
     example = EXAMPLES[kind.name.lower()]
     for part in ("subject", "object", "tag"):

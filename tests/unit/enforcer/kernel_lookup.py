@@ -28,7 +28,7 @@ class Lookup:
     compiled: CompiledPolicy
     grants: int = BASE
 
-    def exec(self, path: bytes) -> Answer:
+    def exec(self, path: bytes, *, changed: bool = False) -> Answer:
         """May the file at `path` start? The longest prefix of the path and its NUL decides."""
         if any_ := self._any(Section.EXEC):
             return any_
@@ -39,7 +39,16 @@ class Lookup:
                 found[text] = verdict
         if not found:
             return Answer(False)
-        return self._verdict(found[max(found, key=len)])
+        best = found[max(found, key=len)]
+        if changed:
+            best = abi.PathVerdict(best.allow & ~best.unchanged, 0, best.base_rule, best.grant_rule)
+        return self._verdict(best)
+
+    def map(self, path: bytes) -> Answer:
+        """May the file at `path` become executable memory?"""
+        if self.compiled.ruleset.mappings_any & self.grants:
+            return Answer(True)
+        return self.exec(path)
 
     def connect(self, address: str, port: int, protocol: int = 6) -> Answer:
         """May `address` be reached? Loopback is the caller's own network namespace's."""

@@ -84,6 +84,7 @@ class MemoryMaps:
     devices: MemoryTable
     thread_calls: MemoryTable
     homes: MemoryTable
+    roots: MemoryTable
     workloads: MemoryTable
     consumed: MemoryTable
     exemptions: MemoryTable

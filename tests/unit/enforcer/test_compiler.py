@@ -163,6 +163,30 @@ def test_a_grants_denial_takes_nothing_from_the_base() -> None:
     assert not Lookup(policy).exec(b"/opt/y").allowed
 
 
+def test_what_changed_is_left_to_the_grants_that_do_not_mind() -> None:
+    policy = compiled(
+        exec={"changed": "deny", "allow": ["/usr/**", {"path": "/work/**", "changed": "allow"}]},
+        grants={"trainer": {"exec": {"allow": ["/usr/bin/**"]}}},
+    )
+    base, trainer = Lookup(policy), Lookup(policy, BASE | 2)
+    assert base.exec(b"/usr/bin/x") == Answer(True, "exec.allow[0]")
+    assert not base.exec(b"/usr/bin/x", changed=True).allowed
+    assert base.exec(b"/work/x", changed=True) == Answer(True, "exec.allow[1]")
+    assert trainer.exec(b"/usr/bin/x", changed=True) == Answer(True, "grants.trainer.exec.allow[0]")
+    assert not trainer.exec(b"/usr/x", changed=True).allowed
+
+
+def test_mappings_are_any_for_who_holds_the_scope_that_says_so() -> None:
+    policy = compiled(
+        exec={"allow": ["/usr/**"]},
+        grants={"trainer": {"exec": {"allow": [], "mappings": "any"}}},
+    )
+    assert policy.ruleset.mappings_any == 2
+    assert Lookup(policy, BASE | 2).map(b"/x").allowed
+    assert Lookup(policy).map(b"/usr/x").allowed
+    assert not Lookup(policy).map(b"/x").allowed
+
+
 # --- egress -----------------------------------------------------------------
 
 

@@ -67,6 +67,8 @@ def test_an_event_says_who_where_what_and_why() -> None:
          {"path": "@\\xff", "path_base64": "QP8=", "type": "stream", "peer": "/rl.slice/9"}),
         (EventKind.GUARD, {"guard": abi.EventGuard(Guard.SIGNAL, Operation.SIGNAL, 9, 7)},
          {"guard": "signal", "operation": "signal", "detail": "SIGKILL", "target": 7}),
+        (EventKind.MAPPING, {"path": b"/memfd:jit (deleted)"},
+         {"path": "/memfd:jit (deleted)", "inode": 55, "device": "8:1"}),
         (EventKind.ESCAPE, {}, {}),
         (EventKind.FORK, {}, {}),
         (EventKind.WORKLOAD, {}, {}),

@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.contract.policy import Policy, parse_policy_object
 from controlplane.contract.policy_devices import DeviceRule
-from enforcer import abi, gpu
+from enforcer import abi, clock, gpu
 from enforcer.abi import ScopeFlag
 from enforcer.enforcement import Enforcement, PolicyConflict
 from enforcer.store import PolicyStore
@@ -397,6 +397,26 @@ def test_counts_of_old_workloads_go_only_when_room_is_short(
     assert node.enforcement.forget_old_workloads() == 8
     assert sorted(node.maps.workloads.keys()) == [1, 2]
     assert sorted(node.maps.consumed.keys()) == [1, 2]
+
+
+def test_roots_of_gone_cgroups_make_room(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.maps.scopes.put(100, abi.Scope(workload=100))
+    for number, cgroup in enumerate([100, 100, 7, 8]):
+        node.maps.roots.put(abi.RootKey(100, number), abi.Root(cgroup=cgroup))
+    assert node.enforcement.forget_old_roots() == 0
+    monkeypatch.setattr(abi, "MAX_ROOTS", 8)
+    assert node.enforcement.forget_old_roots() == 2
+    assert [key.namespace for key, _ in node.maps.roots.items()] == [0, 1]
+
+
+def test_the_programs_are_told_when_atomic_time_is_set(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.maps.control.put(0, abi.Control(owner=9))
+    monkeypatch.setattr(clock, "tai_offset", lambda: 37_000_000_000)
+    node.enforcement.refresh_clock()
+    control = node.maps.control.get(0)
+    assert (control.tai_offset, control.owner) == (37_000_000_000, 9)
 
 
 def test_only_a_settled_cgroup_takes_the_untagged_for_new(

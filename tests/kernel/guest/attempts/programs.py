@@ -68,38 +68,24 @@ def start_by_proc(path: str | Path) -> str:
     return _started(begin)
 
 
-def start_memory(path: str | Path) -> str:
+def start_memory(path: str | Path, *words: str | Path) -> str:
     """A copy of the program that has no name: memfd_create(2)."""
 
     def begin() -> None:
         descriptor = os.memfd_create("copy")
         os.write(descriptor, Path(path).read_bytes())
-        _execveat(descriptor, b"", AT_EMPTY_PATH)
+        _execveat(descriptor, b"", AT_EMPTY_PATH, *words)
 
     return _started(begin)
 
 
-def start_deleted(path: str | Path, folder: str | Path) -> str:
-    """A copy in `folder` that is unlinked before it starts."""
-
-    def begin() -> None:
-        copy = Path(folder) / "deleted"
-        copy.write_bytes(Path(path).read_bytes())
-        copy.chmod(0o755)
-        descriptor = os.open(copy, os.O_RDONLY)
-        copy.unlink()
-        _execveat(descriptor, b"", AT_EMPTY_PATH)
-
-    return _started(begin)
-
-
-def start_below(root: str | Path, path: str) -> str:
+def start_below(root: str | Path, path: str | Path, *words: str | Path) -> str:
     """chroot(2) first."""
 
     def begin() -> None:
         os.chroot(root)
         os.chdir("/")
-        os.execv(path, ["program"])
+        os.execv(path, ["program", *map(str, words)])
 
     return _started(begin)
 
@@ -115,8 +101,9 @@ def start_deep(folders: list[bytes], name: bytes) -> str:
     return _started(begin)
 
 
-def _execveat(folder: int, name: bytes, flags: int) -> NoReturn:
-    words = (ctypes.c_char_p * 2)(b"program", None)
+def _execveat(folder: int, name: bytes, flags: int, *arguments: str | Path) -> NoReturn:
+    texts = [b"program", *map(os.fsencode, arguments), None]
+    words = (ctypes.c_char_p * len(texts))(*texts)
     environment = (ctypes.c_char_p * 1)(None)
     os.set_inheritable(folder, True)
     _libc.execveat(folder, name, words, environment, flags)

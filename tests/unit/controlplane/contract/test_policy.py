@@ -106,9 +106,25 @@ def test_a_selector_has_a_path_and_a_form(cgroup: str, path: str, form: str) -> 
 def test_an_exec_rule_says_what_it_matches(
     path: str, base: str, is_prefix: bool, match: bytes
 ) -> None:
-    [rule] = parsed(exec={"allow": [{"path": path, "changed": "allow"}]}).spec.exec.allow
+    [rule] = parsed(exec={"allow": [{"path": path}]}).spec.exec.allow
     assert (rule.base, rule.is_prefix, rule.match_bytes) == (base, is_prefix, match)
     assert parsed(exec={"allow": [path]}).spec.exec.allow == (rule,)
+
+
+def test_a_rule_says_whether_what_it_allows_may_have_changed_or_else_its_section() -> None:
+    written = ["/a", {"path": "/b", "changed": "allow"}, {"path": "/c", "changed": "deny"}]
+    for section, allowed in ((None, [True, True, False]), ("deny", [False, True, False])):
+        words = {"changed": section} if section else {}
+        rules = parsed(exec={"allow": written, **words}).spec.exec
+        assert [rules.allows_changed(rule) for rule in rules.allow] == allowed
+        assert rules.document() == {"allow": written, **words}
+
+
+def test_mappings_are_listed_ones_where_nothing_is_said() -> None:
+    assert parsed(exec={"allow": ["/a"]}).spec.exec.mappings == "listed"
+    section = parsed(exec={"allow": ["/a"], "mappings": "any"}).spec.exec
+    assert (section.mappings, section.document()) == ("any", {"allow": ["/a"], "mappings": "any"})
+    assert parsed(exec={"allow": [], "mappings": "listed"}).spec.exec.document() == {"allow": []}
 
 
 def test_devices_become_numbers() -> None:
@@ -206,7 +222,7 @@ def test_the_schema_knows_every_field_and_the_short_forms() -> None:
     }
     short, rules = definitions["ExecSection"]["anyOf"]
     assert short == {"enum": ["any", "none"]}
-    assert set(rules["properties"]) == {"allow", "deny"}
+    assert set(rules["properties"]) == {"allow", "deny", "changed", "mappings"}
     assert definitions["ExecRule"]["anyOf"][0] == {"type": "string"}
     assert "standard" in definitions["DeviceEntry"]["anyOf"][0]["enum"]
     json.dumps(schema)

@@ -31,6 +31,7 @@ MOUNT = {"guard": "mount", "operation": "mount", "detail": None, "target": None}
         ("socket", PACKET, "packet socket (raw)", "packet socket (raw)"),
         ("socket", PING, "ipv4 socket (datagram)", "ipv4 socket (datagram)"),
         ("exec", {"path": "/usr/bin/ssh"}, "/usr/bin/ssh", "exec of /usr/bin/ssh"),
+        ("mapping", {"path": "/x.so"}, "/x.so", "executable mapping of /x.so"),
         ("device", GPU, "GPU 195:0", "open of GPU 195:0"),
         ("device", DISK, "block device 259:1", "open of block device 259:1"),
         ("unix", {"path": "@bus"}, "@bus", "reach for unix socket @bus"),

@@ -17,7 +17,7 @@ OTHER_PROCESS = {"pid": 339, "tid": 339, "uid": 0, "parent": 1, "start": 1, "com
     ("kind", "group"),
     [
         ("connect", "egress"), ("send", "egress"), ("socket", "egress"), ("exec", "exec"),
-        ("device", "device"), ("escape", "escape"),
+        ("mapping", "exec"), ("device", "device"), ("escape", "escape"),
         ("exempt", "exempt"), ("fork", "other"), ("of later", "other"),
     ],
 )  # fmt: skip
