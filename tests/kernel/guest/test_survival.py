@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from enforcer import abi, maps, paths, pins
+from enforcer import abi, cgroups, maps, paths, pins
 from enforcer.reader import BATCH_BYTES
 from enforcer.spool import read_events
 from tests.kernel.guest.conftest import Confine
@@ -130,7 +130,17 @@ def test_an_exemption_outlives_what_comes_and_goes(
 ) -> None:
     workload = confine("egress: none")
     lictor.request("exempt", workload=workload.path, seconds=3600, reason="a test")
-    disturb(lictor)
+    # Empty, it would be swept as a run that has ended.
+    with subprocess.Popen(["sleep", "infinity"]) as stays:
+        try:
+            (cgroups.folder(workload.path) / "cgroup.procs").write_text(str(stays.pid))
+            disturb(lictor)
+            _exemption_holds_until_its_end(lictor, workload, far_side)
+        finally:
+            stays.kill()
+
+
+def _exemption_holds_until_its_end(lictor: Lictor, workload: Workload, far_side: FarSide) -> None:
     far_side.mark()
     assert workload.run(_one_attempt, FAR4, namespace=INSIDE).errno is None
     assert len(far_side.seen()) == 1
@@ -204,4 +214,4 @@ def _flood(attempts: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         for _ in range(attempts):
             with contextlib.suppress(PermissionError):
-                client.connect(("10.99.0.1", 9))
+                client.sendto(b"word", ("10.99.0.1", 9))
