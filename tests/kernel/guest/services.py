@@ -53,7 +53,7 @@ spec:
   select: [{{cgroup: {SLICE}/**}}]
   egress: none
   ingress: any
-  exec: {{allow: [/bin/knock]}}
+  exec: {{allow: [/bin/knock, /usr/**, /opt/lictor/**]}}
   devices: any
   unix: any
 """
