@@ -94,8 +94,9 @@ def btf_check(root: Path) -> Check:
 def lsm_check(root: Path) -> Check:
     active = _active_lsms(root)
     differs = (
-        "attaches as fmod_ret on security_*, which enforces every rule of this version alike; "
-        "rules on changed files, which come with a later version, will rest on change times alone"
+        "attaches as fmod_ret on security_*, with the same rules; but the kernel skips such a "
+        "program where it is preempted by a task that runs it too, so on a preemptible kernel root "
+        "in a workload can race past denials: boot with `bpf` in lsm=, or with preempt=none"
     )
     if active is None:
         return Check(
