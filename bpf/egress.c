@@ -286,7 +286,7 @@ int egress_socket_connect(u64 *ctx)
 	protocol = sk->sk_protocol;
 	if (!read_address(sk, (struct sockaddr *)ctx[1], ctx[2], &to, &s))
 		return 0;
-	if (sk->sk_type == SOCK_DGRAM && made_here(sk, &s)) {
+	if (sk->sk_type == SOCK_DGRAM && !s.reason && made_here(sk, &s)) {
 #ifdef ATTACH_LSM
 		tag_socket(sk, &s);
 #endif

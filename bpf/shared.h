@@ -25,7 +25,7 @@
 #define LAYOUT_VERSION 3
 #define EVENT_VERSION 1
 
-#define MAX_POLICIES 256	/* policy slots; slot 0 is never given out */
+#define MAX_POLICIES 1024	/* policy slots; slot 0 is never given out */
 #define MAX_RULESETS 1024	/* compiled revisions alive at once; 0 is never given out */
 #define MAX_SCOPES 65536	/* covered cgroups */
 #define MAX_WORKLOADS 16384

@@ -12,7 +12,7 @@ from ctypes import Structure, Union, c_char, c_uint8, c_uint16, c_uint32, c_uint
 
 LAYOUT_VERSION = 3
 EVENT_VERSION = 1
-MAX_POLICIES = 256
+MAX_POLICIES = 1024
 MAX_RULESETS = 1024
 MAX_SCOPES = 65536
 MAX_WORKLOADS = 16384

@@ -171,9 +171,10 @@ def test_the_network_of_home_is_read_and_not_configured(
     workload.mark()
     for words in (["ip", "address"], ["ip", "route"], ["ip", "-s", "link"], ["ss", "-tunap"]):
         assert workload.run(_status, words) == Outcome(0)
-    # ss looks for modules that list sockets, and for the processes that hold them.
+    # ss looks for modules that list sockets and for the processes that hold them, and asks
+    # whether it may see more.
     operations = {event["object"]["operation"] for event in workload.fresh_events("guard")}
-    assert operations <= {"read", "module_request"}
+    assert operations <= {"read", "module_request", "capability"}
 
 
 def _status(words: list[str]) -> int:

@@ -112,7 +112,7 @@ def test_something_is_compared() -> None:
         ("u32 owner;", "s32 owner;", "control.owner"),
         ("REASON_PORT = 5,", "REASON_PORT = 50,", "REASON_PORT"),
         ("KIND_EXEC = 4,", "KIND_START = 4,", "KIND_START"),
-        ("#define MAX_POLICIES 256", "#define MAX_POLICIES 512", "MAX_POLICIES"),
+        ("#define MAX_POLICIES 1024", "#define MAX_POLICIES 512", "MAX_POLICIES"),
         ("#define NO_RULE 0xffff", "#define NO_RULE 0xffff\n#define NEW_LIMIT 7", "NEW_LIMIT"),
         ("struct policy {", "struct extra { u32 number; };\nstruct policy {", "struct extra"),
         ("struct path_verdict {", "struct verdict_of_path {", "struct path_verdict"),

@@ -110,7 +110,7 @@ def test_no_slot_left_is_said_so(store: PolicyStore, tmp_path: Path) -> None:
     table = {f"p{n}": {"slot": n, "grants": {}, "active": 0} for n in range(2, abi.MAX_POLICIES)}
     (tmp_path / "policies/names.json").write_text(json.dumps(table))
     assert store.slot("p2") == 2
-    with pytest.raises(ValueError, match="policy one-more: all 254 policy names are taken"):
+    with pytest.raises(ValueError, match="policy one-more: all 1022 policy names are taken"):
         store.slot("one-more")
 
 

@@ -22,10 +22,11 @@
 static int attempt(const char *host, int port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int s = socket(AF_INET, SOCK_STREAM, 0);
+	int s;
 
 	inet_pton(AF_INET, host, &to.sin_addr);
 	errno = 0;
+	s = socket(AF_INET, SOCK_STREAM, 0);
 	if (s < 0 || connect(s, (struct sockaddr *)&to, sizeof(to)))
 		printf("%d\n", errno);
 	else
