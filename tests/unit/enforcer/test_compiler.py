@@ -165,13 +165,13 @@ def test_a_grants_denial_takes_nothing_from_the_base() -> None:
 
 def test_what_changed_is_left_to_the_grants_that_do_not_mind() -> None:
     policy = compiled(
-        exec={"changed": "deny", "allow": ["/usr/**", {"path": "/work/**", "changed": "allow"}]},
+        exec={"changed": "deny", "allow": ["/usr/**", {"path": "/build/**", "changed": "allow"}]},
         grants={"trainer": {"exec": {"allow": ["/usr/bin/**"]}}},
     )
     base, trainer = Lookup(policy), Lookup(policy, BASE | 2)
     assert base.exec(b"/usr/bin/x") == Answer(True, "exec.allow[0]")
     assert not base.exec(b"/usr/bin/x", changed=True).allowed
-    assert base.exec(b"/work/x", changed=True) == Answer(True, "exec.allow[1]")
+    assert base.exec(b"/build/x", changed=True) == Answer(True, "exec.allow[1]")
     assert trainer.exec(b"/usr/bin/x", changed=True) == Answer(True, "grants.trainer.exec.allow[0]")
     assert not trainer.exec(b"/usr/x", changed=True).allowed
 
