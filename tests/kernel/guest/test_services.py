@@ -281,4 +281,5 @@ def test_control_plane_has_the_incident() -> None:
         return [each for each in found if each["workload"].startswith(SLICE)]
 
     wait_until(incidents, "the container's incident")
-    assert {each["kind"] for each in incidents()} == {"egress"}
+    # Its connects, and the program that was not let in.
+    assert {each["kind"] for each in incidents()} == {"egress", "exec"}
