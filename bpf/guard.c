@@ -146,10 +146,10 @@ int guard_task_kill(u64 *ctx)
 {
 	struct task_struct *target = (struct task_struct *)ctx[0];
 	u32 signal = ctx[2];
-	bool on_behalf = ctx[3];	/* credentials of who asked once, and is not current */
 	struct subject s;
 
-	if (!signal || on_behalf || !guarded(&s, GUARD_SIGNAL))
+	/* With credentials it is for who asked once, and is not current. */
+	if (!signal || GIVEN(ctx, 3) || !guarded(&s, GUARD_SIGNAL))
 		return 0;
 	if (target->tgid == bpf_get_current_pid_tgid() >> 32)
 		return 0;

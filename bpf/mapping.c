@@ -56,7 +56,6 @@ static ALWAYS_INLINE int judge_mapping(struct file *file)
 int mapping_mmap_file(u64 *ctx)
 {
 	struct file *file;
-	u64 address = 0;
 
 #ifdef ATTACH_LSM
 	if (!(ctx[2] & PROT_EXEC))
@@ -68,10 +67,8 @@ int mapping_mmap_file(u64 *ctx)
 	      bpf_get_current_task_btf()->personality & READ_IMPLIES_EXEC))
 		return 0;
 #endif
-	/* NULL without a file, which the verifier may take for impossible. */
-	bpf_probe_read_kernel(&address, sizeof(address), ctx);
 	file = (struct file *)ctx[0];
-	if (!address || !file)
+	if (!GIVEN(ctx, 0) || !file)
 		return 0;
 	return judge_mapping(file);
 }

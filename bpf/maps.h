@@ -44,6 +44,15 @@
 	bpf_probe_read_kernel(&value_, sizeof(value_), &(pointer)->field); \
 	value_; })
 
+/*
+ * Is a pointer among a hook's arguments there? Verifiers since 6.12 take one of a kernel type
+ * for always there and drop a plain comparison with NULL from the program.
+ */
+#define GIVEN(ctx, index) ({ \
+	u64 argument_ = 0; \
+	bpf_probe_read_kernel(&argument_, sizeof(argument_), (ctx) + (index)); \
+	argument_ != 0; })
+
 static ALWAYS_INLINE struct control *control_of(void)
 {
 	u32 zero = 0;
