@@ -102,6 +102,7 @@ class Agent:
         waiting = self.drain_rings()
         logger.info("agent ready: node {}, {} events waiting", self.settings.node, waiting)
         supervision.notify(supervision.READY)
+        supervision.settle()
         self._spawn("say alive", supervision.say_alive())
         self._spawn("canary", self.canary.run())
         await self.stopping.wait()
@@ -255,9 +256,7 @@ def _place(_settings: AgentSettings) -> Path:
 
 
 async def _run(settings: AgentSettings) -> None:
-    agent = Agent(settings)
-    supervision.settle()
-    await agent.serve()
+    await Agent(settings).serve()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import os
 import socket
 from pathlib import Path
 
+from controlplane.contract import resident
+
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 ALIVE = "WATCHDOG=1"
@@ -40,10 +42,12 @@ def settle() -> None:
     """For a daemon that is set up: what it holds by now is not searched for garbage any more.
 
     Python's collector would go through modules and models time and again, as often as events come.
+    What only the start needed is given back.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
+    resident.give_back()
 
 
 def notify(state: str) -> None:
