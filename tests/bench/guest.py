@@ -17,14 +17,14 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from enforcer import cgroups
 from enforcer.maps import Maps
 from enforcer.preflight import attach_mode
-from tests.bench import figures, stack
+from tests.bench import figures, others, stack
 
 HERE = Path(__file__).resolve().parent
 FOLDER = Path("/bench")
@@ -60,11 +60,11 @@ def prepare() -> None:
         cgroups.folder(path).mkdir(parents=True)
 
 
-def in_place(place: str, *arguments: str) -> str:
-    """Output of a hookbench that runs in a place's cgroup."""
+def in_place(place: str, *arguments: str, under: Sequence[str] = ()) -> str:
+    """Output of a hookbench that runs in a place's cgroup. under: a command that starts it."""
     procs = cgroups.folder(PLACES[place]) / "cgroup.procs"
     done = subprocess.run(
-        [HOOKBENCH, FOLDER, *arguments],
+        [*under, HOOKBENCH, FOLDER, *arguments],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -136,6 +136,8 @@ def both_places(state: str) -> dict[str, Any]:
 def measure() -> dict[str, Any]:
     """All states in turn, from nothing loaded to nothing loaded again."""
     counts: dict[str, Any] = {"none": both_places("none")}
+    say("counting: AppArmor, systemd")
+    compared = others.measure(HOOKBENCH, FOLDER, in_place)
     with empty_programs():
         counts["floor"] = both_places("floor")
     loader = figures.load()
@@ -160,6 +162,7 @@ def measure() -> dict[str, Any]:
         "kernel": platform.release(),
         "attachment": attach_mode(),
         "counts": counts,
+        "others": {name: parse(text) for name, text in compared.items()},
         "loader": loader,
         "programs": programs,
         "agent": agent,

@@ -9,6 +9,7 @@
  * policy denies. ERRNO is 0 where the attempt succeeded, -1 where it went both ways.
  *
  *     hookbench FOLDER            all kinds; see tests/bench/guest.py for what FOLDER holds
+ *     hookbench FOLDER allowed    those that nobody denies
  *     hookbench FOLDER flood N    opens /dev/null N times, to make N events
  */
 #define _GNU_SOURCE
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,7 +242,6 @@ static const struct kind {
 } kinds[] = {
 	{ "clock", nothing, read_clock, nothing, SAMPLES },
 	{ "connect_udp", make_datagram_socket, connect_allowed, close_descriptor, SAMPLES },
-	{ "connect_udp_denied", make_datagram_socket, connect_denied, close_descriptor, DENIED_SAMPLES },
 	{ "connect_tcp", make_stream_socket, connect_allowed, take_connection, SAMPLES },
 	{ "connect_tcp_denied", make_stream_socket, connect_denied, take_connection, DENIED_SAMPLES },
 	{ "sendto", nothing, send_to_allowed, take_datagram, SAMPLES },
@@ -347,10 +348,12 @@ int main(int count, char **arguments)
 		}
 		return 0;
 	}
-	if (count != 2)
-		errx(2, "usage: hookbench FOLDER [flood N]");
+	bool only_allowed = count == 3 && !strcmp(arguments[2], "allowed");
+	if (count != 2 && !only_allowed)
+		errx(2, "usage: hookbench FOLDER [allowed | flood N]");
 	set_up(arguments[1]);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		measure(&kinds[i]);
+		if (!only_allowed || !strstr(kinds[i].name, "_denied"))
+			measure(&kinds[i]);
 	return 0;
 }

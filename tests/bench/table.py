@@ -29,7 +29,7 @@ class Attempt:
 
 
 ATTEMPTS = (
-    Attempt("connect, UDP", "connect_udp", "connect_udp_denied"),
+    Attempt("connect, UDP", "connect_udp"),
     Attempt("connect, TCP over loopback", "connect_tcp", "connect_tcp_denied"),
     Attempt("sendto, UDP, unconnected", "sendto", "sendto_denied"),
     Attempt("send, TCP, established", "send_tcp"),
@@ -51,6 +51,14 @@ COLUMNS = (
     "empty programs, inside",
     "Lictor, inside, allowed",
     "Lictor, inside, denied (whole call)",
+)
+
+
+OTHERS_COLUMNS = (
+    "added instructions, allowed",
+    "AppArmor",
+    "systemd's cgroup filters",
+    "Lictor, inside",
 )
 
 
@@ -78,6 +86,28 @@ def _row(counts: Counts, attempt: Attempt) -> list[str]:
         more("lictor", "inside") if attempt.allowed else "",
         f"{counts['lictor']['inside'][attempt.denied]['median']:,}" if attempt.denied else "",
     ]
+
+
+def others_table(raw: dict[str, Any]) -> str:
+    """What others add to an attempt that they allow, on the same kernel, beside Lictor."""
+    counts, others = raw["counts"], raw["others"]
+
+    def more(rows: dict[str, Any], base: dict[str, Any], kind: str) -> str:
+        return f"{rows[kind]['median'] - base[kind]['median']:+,}"
+
+    return markdown(
+        OTHERS_COLUMNS,
+        (
+            [
+                attempt.title,
+                more(others["apparmor"], counts["none"]["inside"], attempt.allowed),
+                more(others["systemd"], others["systemd_plain"], attempt.allowed),
+                f"{added(counts, 'lictor', 'inside', attempt.allowed):+,}",
+            ]
+            for attempt in ATTEMPTS
+            if attempt.allowed
+        ),
+    )
 
 
 def findings_table(raw: dict[str, Any]) -> str:
@@ -200,6 +230,7 @@ def section(raw: dict[str, Any]) -> str:
         hook_table(counts),
         repeated,
         findings_table(raw),
+        others_table(raw),
         processes,
         put_table(raw["stack"]["puts"]),
         _memory_of(raw),

@@ -29,6 +29,8 @@ PACKAGES = (
     # Networks, and the programs of the incident.
     *("iproute2", "iputils-ping", "nftables", "iptables", "openssh-server", "openssh-client"),
     *("nmap", "socat", "netcat-openbsd", "curl"),
+    # What the benchmark compares with.
+    "apparmor",
     # Honest work.
     *("gcc", "libc6-dev", "git", "tmux", "strace", "gdb", "sqlite3"),
 )
@@ -53,6 +55,7 @@ MASKED = (
     *("cryptsetup.target", "integritysetup.target", "veritysetup.target", "remote-fs.target"),
     *("systemd-ask-password-console.path", "systemd-ask-password-wall.path"),
     *("systemd-network-generator.service", "dev-hugepages.mount", "dev-mqueue.mount"),
+    "apparmor.service",
 )
 
 # The job arrives as a tar archive on the third disk; see job.py and guest.py.

@@ -33,6 +33,7 @@ def boot(**more: dict[str, int]) -> dict[str, Any]:
         "kernel": "6.1.192",
         "attachment": "lsm",
         "counts": counts,
+        "others": dict.fromkeys(("apparmor", "systemd", "systemd_plain"), same),
         "loader": {"enforcing": True, "instructions": 5_000_000_000, "in_kernel": 1_000_000_000,
                    "peak_kib": 120_000},
         "programs": [{"program": "task_task_alloc", "target": "task_alloc", "instructions": 700,
