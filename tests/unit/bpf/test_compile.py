@@ -14,20 +14,15 @@ from typing import get_args
 
 import pytest
 
+from enforcer.compilation import SOURCES, LoadError
 from enforcer.maps import MAPS
 from enforcer.paths import BPF_SOURCES
-from enforcer.programs import SOURCES, LoadError, ProgramSet
+from enforcer.programs import ProgramSet
 from enforcer.programtable import PROGRAMS, AttachMode, programs_for
 
 # Compiling takes a map's descriptor as a number in an instruction; it opens nothing.
 DESCRIPTORS = {name: 1000 + index for index, name in enumerate(MAPS)}
 MODES: tuple[AttachMode, ...] = get_args(AttachMode)
-
-
-def _functions(programs: ProgramSet) -> set[str]:
-    """Names of the functions that have code in the compiled set."""
-    lib, module = programs._lib, programs._bpf.module
-    return {lib.bpf_function_name(module, n).decode() for n in range(lib.bpf_num_functions(module))}
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -50,7 +45,9 @@ def sources(tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 def test_the_set_has_every_program_of_its_mode_and_no_other(compiled: ProgramSet) -> None:
-    assert _functions(compiled) == {program.function for program in programs_for(compiled.mode)}
+    assert set(compiled.code.functions) == {
+        program.function for program in programs_for(compiled.mode)
+    }
 
 
 def test_both_modes_have_every_program_but_the_ones_for_fmod_ret() -> None:
