@@ -3,7 +3,9 @@
 
 The compiler sees placeholders, so that its result is the same at each start. A map is its
 position in the flags, in a 64-bit load that says "this is a map's descriptor"; the program set
-is OWN_SET in a plain 64-bit load. Source: BPF_PSEUDO_MAP_FD in include/uapi/linux/bpf.h.
+is OWN_SET in a plain 64-bit load. Source: BPF_PSEUDO_MAP_FD in include/uapi/linux/bpf.h;
+LLVM's BPFMCCodeEmitter.cpp (both loads come from llvm.bpf.pseudo, which takes 32 bits and which
+nothing folds).
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from dataclasses import dataclass
 INSTRUCTION = struct.Struct("<BBhi")
 LOAD_64 = 0x18  # BPF_LD | BPF_DW | BPF_IMM: takes two instructions
 PSEUDO_MAP_DESCRIPTOR = 1
-OWN_SET = 0x4C6963746F725365
+# Below 2^31: for a constant of its own clang makes no 64-bit load of it.
+OWN_SET = 0x4C696374
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ def patched(code: bytes, maps: Sequence[int], number: int) -> bytes:
             if high or not 0 <= low < len(maps):
                 raise ValueError(f"instruction {position // size} names map {low} of {len(maps)}")
             INSTRUCTION.pack_into(result, position, operation, registers, offset, maps[low])
-        elif source == 0 and (high << 32) | (low & 0xFFFFFFFF) == OWN_SET:
+        elif source == 0 and (low, high) == (OWN_SET, 0):
             INSTRUCTION.pack_into(result, position, operation, registers, offset, number)
-            INSTRUCTION.pack_into(result, position + size, 0, 0, 0, 0)
         position += 2 * size
     return bytes(result)
