@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Access to maps. The loader makes or reopens every map (enforcer/maps.py has their types
- * and sizes), so that they outlive a program set, and passes descriptors as MAP_<name>.
+ * and sizes), so that they outlive a program set. What is compiled is kept for the next start, so
+ * it has placeholders: MAP_<name> for a map's descriptor, OWN_SET for the program set's number.
+ * The loader puts both into the instructions (enforcer/bytecode.py).
  */
 #define MAP(name) ((void *)bpf_pseudo_fd(1, MAP_##name))
+#define PROGRAM_SET bpf_pseudo_fd(0, OWN_SET)
 #define LOOKUP(name, key) bpf_map_lookup_elem(MAP(name), key)
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 

@@ -29,6 +29,8 @@ CONTROLPLANE_SOCKET = Path("/run/lictor-controlplane/api.sock")
 UPLINK_STATE = STATE / "uplink.json"
 # Not below /run/lictor: the uplink's unit may write nowhere but in the state's folder.
 UPLINK_PID = STATE / "uplink.pid"
+# In a folder of its own: systemd makes the one above readable for all.
+PROGRAM_CACHE = Path("/var/cache/lictor/programs")
 BPF_SOURCES = INSTALLATION / "bpf"
 SHIPPED_POLICIES = INSTALLATION / "policies"
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiling, loading and attaching the kernel programs.
+"""Loading and attaching the kernel programs.
 
-The one module that imports bcc; only the loader imports it. Its workarounds for bcc are
-all here, each with its reason.
+This and compilation.py are the modules that import bcc; only the loader imports them. The
+workarounds for bcc are all in these two, each with its reason.
 """
 
 from __future__ import annotations
@@ -11,32 +11,11 @@ import ctypes
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from enforcer import libbpf
-from enforcer.btf import kernel_header
+from enforcer.bytecode import patched
+from enforcer.compilation import CapturedStandardError, LoadError, compiled
 from enforcer.programtable import AttachMode, Program
-
-SOURCES = (
-    "shared.h",
-    "maps.h",
-    "subject.c",
-    "home.c",
-    "place.c",
-    "event.c",
-    "guard.c",
-    "guard_mount.c",
-    "guard_kernel.c",
-    "egress.c",
-    "packet.c",
-    "exec.c",
-    "mapping.c",
-    "unix.c",
-    "device.c",
-    "descriptor.c",
-    "task.c",
-    "iterate.c",
-)
 
 # enum bpf_prog_type
 TYPE_CGROUP_SKB = 8
@@ -46,75 +25,78 @@ TYPE_TRACING = 26
 TYPE_LSM = 29
 PACKET_ATTACH_TYPES = (libbpf.CGROUP_INET_INGRESS, libbpf.CGROUP_INET_EGRESS)
 
-# C warnings are errors; the two exceptions are bcc's own headers.
-WARNINGS = (
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-Wno-unused-parameter",
-    "-Wno-unused-function",
-    "-Wno-sign-compare",
-    "-Wno-missing-field-initializers",
-    "-Wno-macro-redefined",
-)
-
-
 # security_bprm_check is the one function whose name differs from its hook's.
 FUNCTION_OF_HOOK = {"bprm_check_security": "security_bprm_check"}
 
 
-class LoadError(Exception):
-    """A program was refused; str is one line, `log` the compiler's or verifier's full text."""
+class LoadOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts of libbpf, as far as bcc's loading needs it."""
 
-    def __init__(self, text: str, log: str = "") -> None:
-        super().__init__(text)
-        self.log = log
-
-
-def source_text(folder: Path, kernel: str) -> str:
-    """All sources as one buffer: bcc places only functions of its main buffer in sections."""
-    parts = [kernel]
-    for name in SOURCES:
-        parts.append(f'#line 1 "{name}"\n{(folder / name).read_text()}')
-    return "\n".join(parts)
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("fd_array", ctypes.c_void_p),
+        ("func_info", ctypes.c_void_p),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_void_p),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_void_p),
+    ]
 
 
 class ProgramSet:
-    """A compiled set of programs. Keep the object while loading: bcc owns the code."""
+    """A compiled set of programs, ready to be loaded as the set `number` on these maps.
+
+    With a `cache` the compiler is not started if it has seen the same before; `cached` says so.
+    """
 
     def __init__(
-        self, folder: Path, mode: AttachMode, number: int, map_descriptors: dict[str, int]
+        self,
+        folder: Path,
+        mode: AttachMode,
+        number: int,
+        map_descriptors: dict[str, int],
+        cache: Path | None = None,
     ) -> None:
-        os.environ["BCC_KERNEL_SOURCE"] = str(folder / "include")
-        from bcc import BPF, lib
-
         self.mode = mode
+        self.code, self.cached = compiled(folder, mode, list(map_descriptors), cache)
+        self._maps = list(map_descriptors.values())
+        self._number = number
+        from bcc import lib
+
         self._lib = lib
-        flags = [f"-DMAP_{name}={fd}" for name, fd in map_descriptors.items()]
-        flags += [f"-DPROGRAM_SET={number}u", *WARNINGS]
-        if mode == "lsm":
-            flags.append("-DATTACH_LSM")
-        text = source_text(folder, kernel_header())
-        with _CapturedStandardError() as captured:
-            try:
-                self._bpf: Any = BPF(text=text.encode(), cflags=flags)
-            except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
-                raise LoadError(f"bpf programs do not compile: {error}", captured()) from None
+        lib.bcc_prog_load_xattr.restype = ctypes.c_int
+        lib.bcc_prog_load_xattr.argtypes = [
+            ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p,
+            ctypes.POINTER(LoadOptions), ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
+            ctypes.c_bool,
+        ]  # fmt: skip
 
     def load(self, program: Program) -> int:
         """Put one program through the verifier; returns its descriptor."""
-        kind, name = self._type_and_name(program)
-        function = program.function.encode()
-        lib, module = self._lib, self._bpf.module
-        start = lib.bpf_function_start(module, function)
-        size = lib.bpf_function_size(module, function)
-        if not start:
+        code = self.code.functions.get(program.function)
+        if code is None:
             raise LoadError(f"program {program.function}: not in the compiled set")
-        descriptor, number, text = self._try_load(program, kind, name, start, size, level=0)
+        try:
+            code = patched(code, self._maps, self._number)
+        except ValueError as error:
+            raise LoadError(f"program {program.function}: {error}") from None
+        descriptor, number, text = self._try_load(program, code, level=0)
         if descriptor >= 0:
             return descriptor
         if not text.strip():
-            _, _, text = self._try_load(program, kind, name, start, size, level=1)
+            _, _, text = self._try_load(program, code, level=1)
         lines = [line for line in text.splitlines() if line.strip()]
         last = next((x for x in reversed(lines) if not re.match(r"processed \d+", x)), "no log")
         raise LoadError(
@@ -123,15 +105,20 @@ class ProgramSet:
             text,
         )
 
-    def _try_load(
-        self, program: Program, kind: int, name: str, start: Any, size: int, *, level: int
-    ) -> tuple[int, int, str]:
+    def _try_load(self, program: Program, code: bytes, *, level: int) -> tuple[int, int, str]:
         """(descriptor, errno, log); bcc prints the verifier's log on standard error."""
-        lib, module = self._lib, self._bpf.module
-        with _CapturedStandardError() as captured:
-            descriptor = lib.bcc_func_load(
-                module, kind, name.encode(), start, size, lib.bpf_module_license(module),
-                lib.bpf_module_kern_version(module), level, None, 0, None, program.attach_type,
+        kind, name = self._type_and_name(program)
+        options = LoadOptions(
+            sz=ctypes.sizeof(LoadOptions),
+            expected_attach_type=max(program.attach_type, 0),
+            log_level=level,
+        )
+        if kind != TYPE_TRACING:
+            options.kern_version = self.code.kernel_version
+        with CapturedStandardError() as captured:
+            descriptor = self._lib.bcc_prog_load_xattr(
+                kind, name.encode(), self.code.license.encode(), code, ctypes.byref(options),
+                len(code), None, 0, True,
             )  # fmt: skip
             return descriptor, ctypes.get_errno(), captured()
 
@@ -169,22 +156,3 @@ class ProgramSet:
                 f" {os.strerror(-link)}"
             )
         return int(link)
-
-
-class _CapturedStandardError:
-    """Catch what clang writes to descriptor 2; the call gives the text so far."""
-
-    def __enter__(self) -> Any:
-        self._saved = os.dup(2)
-        self._file = os.memfd_create("bcc-stderr")
-        os.dup2(self._file, 2)
-        return self._text
-
-    def _text(self) -> str:
-        size = os.lseek(self._file, 0, os.SEEK_END)
-        return os.pread(self._file, size, 0).decode(errors="replace")
-
-    def __exit__(self, *_: object) -> None:
-        os.dup2(self._saved, 2)
-        os.close(self._saved)
-        os.close(self._file)

@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from enforcer import cgroups, libbpf, paths
+from enforcer.compilation import SOURCES
 from enforcer.preflight import attach_mode
-from enforcer.programs import SOURCES, ProgramSet
+from enforcer.programs import ProgramSet
 from enforcer.programtable import AttachMode, Program, programs_for
 
 

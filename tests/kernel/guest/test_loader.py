@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,28 @@ def _connect() -> None:
 
     with socket.socket() as client:
         client.connect(("127.0.0.1", 9))
+
+
+# The loader as it is, but for a compiler that cannot be started.
+WITHOUT_COMPILER = """
+import sys
+import bcc
+from enforcer import loader
+
+def refuse(**_options):
+    raise RuntimeError("the compiler was started")
+
+bcc.BPF = refuse
+sys.argv = ["loader", "--reload"]
+sys.exit(loader.main())
+"""
+
+
+def _load_without_compiler() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILER],
+        cwd="/opt/lictor", capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["lsm", "fmod_ret"])
@@ -129,3 +154,45 @@ def test_the_tag_map_outlives_a_reload(lictor: Lictor) -> None:
     assert run_lictor("up", "--node-only", "--reload").returncode == 0
     after = libbpf.map_info(libbpf.open_pin(str(maps.pin_path("tags")))).id
     assert before == after
+
+
+def test_what_an_earlier_start_compiled_is_loaded_and_denies(
+    lictor: Lictor, policy: Callable[..., AppliedPolicy]
+) -> None:
+    before = pins.owner(maps.Maps.open())
+    done = _load_without_compiler()
+    assert done.returncode == 0, done.stderr
+    assert "programs taken from the cache" in done.stderr
+    assert pins.sets() == [pins.owner(maps.Maps.open())] == [before + 1]
+    assert attempt(_connect).errno == 111
+    for mode, errno, decision in (("enforce", 1, "denied"), ("audit", 111, "audited")):
+        made = policy(f"mode: {mode}\negress: none\nselect: [{{cgroup: /cached-{mode}/**}}]")
+        assert attempt(_connect, cgroup=f"/cached-{mode}").errno == errno
+        # What is not denied is told only by the set whose number is the owner's.
+        event = lictor.events(kind="connect")[-1]
+        assert (event["policy"], event["decision"]) == (made.name, decision)
+
+
+@pytest.mark.parametrize("damage", ["cut", "mode", "owner"])
+def test_a_damaged_file_of_compiled_programs_is_made_anew(lictor: Lictor, damage: str) -> None:
+    del lictor
+    (kept,) = paths.PROGRAM_CACHE.iterdir()
+    content = kept.read_bytes()
+    match damage:
+        case "cut":
+            kept.write_bytes(content[: len(content) // 2])
+        case "mode":
+            kept.chmod(0o620)
+        case "owner":
+            os.chown(kept, 1, 1)
+    refused = _load_without_compiler()
+    assert refused.returncode == 2
+    assert f"{kept}: not used, compiling anew" in refused.stderr
+    assert _doctor()[1]["enforcing"] is True
+    done = run_lictor("up", "--node-only", "--reload")
+    assert done.returncode == 0, done.stderr
+    assert "programs compiled in" in done.stderr
+    assert kept.read_bytes() == content
+    status = kept.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
+    assert _load_without_compiler().returncode == 0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from enforcer import abi, loader, paths, pins
-from enforcer.programs import LoadError
+from enforcer.compilation import LoadError
 from enforcer.programtable import AttachMode, Program, programs_for
 from tests.unit.enforcer import fake_pins
 from tests.unit.enforcer.fake_pins import FakePins, owned
@@ -25,8 +25,11 @@ class FakePrograms:
     refused = ""
     stage = ""
 
-    def __init__(self, folder: Path, mode: AttachMode, number: int, maps: dict[str, int]) -> None:
+    def __init__(
+        self, folder: Path, mode: AttachMode, number: int, maps: dict[str, int], cache: Path
+    ) -> None:
         self.mode = mode
+        self.cached = False
         if self.stage == "compile":
             raise LoadError("bpf programs do not compile: x", "task.c:1: error")
 
