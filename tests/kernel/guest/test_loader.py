@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from enforcer import libbpf, maps, paths, pins, programs, programtable
+from enforcer import cgroups, libbpf, maps, paths, pins, programs, programtable
 from enforcer.preflight import attach_mode
 from tests.kernel.guest.child import attempt
 from tests.kernel.guest.programs import run_lictor, wait_until
@@ -167,6 +167,7 @@ def test_what_an_earlier_start_compiled_is_loaded_and_denies(
     assert attempt(_connect).errno == 111
     for mode, errno, decision in (("enforce", 1, "denied"), ("audit", 111, "audited")):
         made = policy(f"mode: {mode}\negress: none\nselect: [{{cgroup: /cached-{mode}/**}}]")
+        cgroups.folder(f"/cached-{mode}").mkdir(exist_ok=True)
         assert attempt(_connect, cgroup=f"/cached-{mode}").errno == errno
         # What is not denied is told only by the set whose number is the owner's.
         event = lictor.events(kind="connect")[-1]
