@@ -33,25 +33,23 @@ def _kill(lictor: Lictor) -> None:
 
 def _out_of_memory(lictor: Lictor) -> None:
     """The kernel's own kill: a cgroup with less memory than the agent needs."""
-    pid = _agent_pid()
     root = Path("/sys/fs/cgroup")
     (root / "cgroup.subtree_control").write_text("+memory")
-    home = cgroups.folder(Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::"))
     narrow = root / "narrow"
     narrow.mkdir()
+    events = narrow / "cgroup.events"
     try:
-        (narrow / "cgroup.procs").write_text(str(pid))
+        (narrow / "cgroup.procs").write_text(str(_agent_pid()))
         (narrow / "memory.swap.max").write_text("0")
         (narrow / "memory.max").write_text("1M")
-        wait_until(lambda: not (narrow / "cgroup.procs").read_text(), "the end of the agent")
-        assert "oom_kill 1" in (narrow / "memory.events").read_text()
+        # The agent, and the child in which it tries denials.
+        wait_until(lambda: "populated 0" in events.read_text(), "the end of the agent")
+        assert "oom_kill 0" not in (narrow / "memory.events").read_text()
     finally:
-        wait_until(
-            lambda: "populated 0" in (narrow / "cgroup.events").read_text(), "an empty cgroup"
-        )
+        (narrow / "cgroup.kill").write_text("1")
+        wait_until(lambda: "populated 0" in events.read_text(), "an empty cgroup")
         narrow.rmdir()
-    assert home.is_dir()
-    lictor.up()
+        lictor.up()
 
 
 def _stop_and_go(lictor: Lictor) -> None:
