@@ -24,6 +24,7 @@ import pytest
 
 from controlplane.client import ApiClient
 from enforcer import cgroups, paths
+from enforcer.preflight import attach_mode
 from tests.kernel.guest.programs import run_lictor, wait_until
 from tests.kernel.guest.services import CONTAINER, POLICY, PORT, SLICE, UNITS, connections, run
 from tests.kernel.guest.world import Lictor
@@ -32,18 +33,20 @@ DAEMONS = ("lictor-enforcer", "lictor-controlplane", "lictor-uplink")
 KILLS = 5
 ENOUGH_ATTEMPTS = 300
 FIRST_PORT = 20000
-# Until its input ends: one connect to each port, and how many were denied.
+# Until its input ends: one connect to each port, and how often it ended in which errno.
 _ATTEMPTS = f"""\
-import errno, json, select, socket, sys
-results = {{"denied": 0, "others": 0}}
+import collections, errno, json, select, socket, sys
+results = collections.Counter()
 port = {FIRST_PORT}
 while not select.select([sys.stdin], [], [], 0.05)[0]:
     with socket.socket() as client:
-        denied = client.connect_ex(("127.0.0.1", port)) == errno.EPERM
-    results["denied" if denied else "others"] += 1
+        results[errno.errorcode.get(client.connect_ex(("127.0.0.1", port)), "connected")] += 1
     port += 1
 print(json.dumps(results))
 """
+# A preemptible kernel may skip an fmod_ret program (docs/limits.md). Then the connection's first
+# packet is denied, and the agent ends it.
+_DENIED_BY_PACKET = {"ECONNABORTED", "ETIMEDOUT"}
 
 
 def _property(unit: str, name: str) -> str:
@@ -246,8 +249,9 @@ def test_nothing_is_lost_or_doubled_by_kills_at_any_moment() -> None:
         _kill_again_and_again()
     for unit in DAEMONS:
         _wait_active(unit)
-    assert made.ended["others"] == 0
-    attempts = made.ended["denied"]
+    late = set() if attach_mode() == "lsm" else _DENIED_BY_PACKET
+    assert set(made.ended) <= {"EPERM", *late}, made.ended
+    attempts = sum(made.ended.values())
     assert attempts > ENOUGH_ATTEMPTS
 
     counts = made.counts()
