@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,18 +173,11 @@ def test_what_an_earlier_start_compiled_is_loaded_and_denies(
         assert (event["policy"], event["decision"]) == (made.name, decision)
 
 
-@pytest.mark.parametrize("damage", ["cut", "mode", "owner"])
-def test_a_damaged_file_of_compiled_programs_is_made_anew(lictor: Lictor, damage: str) -> None:
+def test_a_damaged_file_of_compiled_programs_is_made_anew(lictor: Lictor) -> None:
     del lictor
     (kept,) = paths.PROGRAM_CACHE.iterdir()
     content = kept.read_bytes()
-    match damage:
-        case "cut":
-            kept.write_bytes(content[: len(content) // 2])
-        case "mode":
-            kept.chmod(0o620)
-        case "owner":
-            os.chown(kept, 1, 1)
+    kept.write_bytes(content[: len(content) // 2])
     refused = _load_without_compiler()
     assert refused.returncode == 2
     assert f"{kept}: not used, compiling anew" in refused.stderr
